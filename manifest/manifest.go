@@ -80,6 +80,10 @@ type Any interface {
 	TotalSize() int64
 	// Validate reports the first rule of spec/types.md §4.1 that the manifest breaks.
 	Validate() error
+	// CheckSafe reports the first entry that could do harm when materialised.
+	CheckSafe() error
+	// CheckCase reports two live entries whose paths differ only in case.
+	CheckCase() error
 	sealed()
 }
 
@@ -155,11 +159,13 @@ func (m *Manifest[P, K]) IsAbs() bool {
 }
 
 // TotalSize returns the sum of the sizes of the live regular files, in bytes.
-func (m *Manifest[P, K]) TotalSize() int64 {
+func (m *Manifest[P, K]) TotalSize() int64 { return totalSize(m.Files) }
+
+func totalSize(files []File) int64 {
 	var n int64
-	for i := range m.Files {
-		if m.Files[i].IsRegular() {
-			n += m.Files[i].Size
+	for i := range files {
+		if files[i].IsRegular() {
+			n += files[i].Size
 		}
 	}
 	return n

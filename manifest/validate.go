@@ -3,7 +3,7 @@ package manifest
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"math"
 )
 
 // ErrInvalid is wrapped by every error that means "this manifest, or this argument
@@ -12,20 +12,6 @@ var ErrInvalid = errors.New("Manifest validation error")
 
 func invalidf(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
-}
-
-// IsAbsPath reports whether path counts as absolute on any platform: it starts with
-// "/" or two backslashes, or with a drive letter and a colon (spec/types.md §3).
-func IsAbsPath(path string) bool {
-	return strings.HasPrefix(path, "/") || strings.HasPrefix(path, `\\`) || hasDrive(path)
-}
-
-func hasDrive(path string) bool {
-	if len(path) < 2 || path[1] != ':' {
-		return false
-	}
-	c := path[0] | 0x20
-	return 'a' <= c && c <= 'z'
 }
 
 func (Abs) checkPath(path string) error {
@@ -57,30 +43,141 @@ func (Full) checkDeleted(deleted bool) error {
 
 func (Diff) checkDeleted(bool) error { return nil }
 
-// Validate reports the first rule of spec/types.md §4.1 that m breaks.
+// Validate reports the first rule of spec/types.md §4.1 that m breaks. It checks in
+// the order given there: the chunk size, every file, every directory, the chunks of
+// every file, and that no path occurs twice. Sizes that are negative, or whose sum
+// does not fit an int64, are refused besides.
+//
+// A diff may delete a file and have a directory at the same path, or the other way
+// round: that is how a file turns into a directory (spec/gaps.md G-04).
 func (m *Manifest[P, K]) Validate() error {
+	_, err := m.validate(defect{})
+	return err
+}
+
+// defect is a mistake of an entry that a File cannot show any more, because it has
+// no way to say "absent". The decoder notes the first one.
+type defect struct {
+	at  int // index of the file
+	err error
+}
+
+// validate is Validate; the defect, if there is one, is reported in its place of
+// the order. The set of all paths is returned for further checks.
+func (m *Manifest[P, K]) validate(d defect) (*pathSet, error) {
+	if m.ChunkSize != WholeFile && m.ChunkSize <= 0 {
+		return nil, invalidf("invalid fileChunkSizeBytes: got %d, must be -1 (WHOLE_FILE_CHUNK_SIZE) or a positive integer", m.ChunkSize)
+	}
+	for i := range m.Files {
+		if err := m.checkEntry(m.Files[i].Path, m.Files[i].Deleted); err != nil {
+			return nil, err
+		}
+		if d.err != nil && d.at == i {
+			return nil, d.err
+		}
+		if err := m.checkFile(&m.Files[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range m.Dirs {
+		if err := m.checkEntry(m.Dirs[i].Path, m.Dirs[i].Deleted); err != nil {
+			return nil, err
+		}
+	}
+	for i := range m.Files {
+		if f := &m.Files[i]; len(f.Chunks) > 0 {
+			if err := checkChunks(f, m.ChunkSize); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := m.checkTotal(); err != nil {
+		return nil, err
+	}
+	return m.checkUnique()
+}
+
+func (m *Manifest[P, K]) checkEntry(path string, deleted bool) error {
 	var (
 		style P
 		kind  K
 	)
-	if m.ChunkSize != WholeFile && m.ChunkSize <= 0 {
-		return invalidf("invalid fileChunkSizeBytes: got %d, must be -1 (WHOLE_FILE_CHUNK_SIZE) or a positive integer", m.ChunkSize)
+	if err := style.checkPath(path); err != nil {
+		return err
 	}
+	if err := kind.checkDeleted(deleted); err != nil {
+		return fmt.Errorf("%w: %s", err, path)
+	}
+	return nil
+}
+
+func (m *Manifest[P, K]) checkFile(f *File) error {
+	switch {
+	case f.Deleted:
+		if f.Size != 0 || f.ModTime != 0 || f.IsHashed() || f.Target != "" {
+			return invalidf("deleted entry must have no data fields: %s", f.Path)
+		}
+	case f.Target != "":
+		var style P
+		if style.checkPath(f.Target) != nil {
+			return invalidf("symlink_target path style mismatch for %s: %s", f.Path, f.Target)
+		}
+		if f.IsHashed() {
+			return invalidf("symlink must not have hash or chunk_hashes: %s", f.Path)
+		}
+	case f.Hash != "" && len(f.Chunks) > 0:
+		return invalidf("regular file must have at most one of hash/chunk_hashes: %s", f.Path)
+	case f.Size < 0:
+		return invalidf("file %q has a negative size: %d", f.Path, f.Size)
+	}
+	return nil
+}
+
+// checkChunks reports whether the number of chunks of f fits its size.
+func checkChunks(f *File, chunkSize int64) error {
+	if chunkSize == WholeFile {
+		return invalidf("file '%s' has chunkhashes but manifest has no chunking (fileChunkSizeBytes=-1)", f.Path)
+	}
+	if f.Size <= chunkSize {
+		return invalidf("file '%s' with chunkhashes must have size > %d (chunk size), got %d", f.Path, chunkSize, f.Size)
+	}
+	if want := (f.Size-1)/chunkSize + 1; int64(len(f.Chunks)) != want {
+		return invalidf("file '%s' with size %d should have %d chunks (chunk_size=%d), got %d", f.Path, f.Size, want, chunkSize, len(f.Chunks))
+	}
+	return nil
+}
+
+func (m *Manifest[P, K]) checkTotal() error {
+	var total int64
 	for i := range m.Files {
-		if err := style.checkPath(m.Files[i].Path); err != nil {
-			return err
-		}
-		if err := kind.checkDeleted(m.Files[i].Deleted); err != nil {
-			return err
-		}
-	}
-	for i := range m.Dirs {
-		if err := style.checkPath(m.Dirs[i].Path); err != nil {
-			return err
-		}
-		if err := kind.checkDeleted(m.Dirs[i].Deleted); err != nil {
-			return err
+		if f := &m.Files[i]; f.IsRegular() {
+			if f.Size > math.MaxInt64-total {
+				return invalidf("sum of file sizes overflows at %s", f.Path)
+			}
+			total += f.Size
 		}
 	}
 	return nil
+}
+
+// checkUnique reports a path that occurs twice. The set it returns holds the file
+// where a diff has a file and a directory at one path.
+func (m *Manifest[P, K]) checkUnique() (*pathSet, error) {
+	set := newPathSet(m.Files, m.Dirs)
+	for i := range m.Files {
+		if _, dup := set.add(i); dup {
+			return nil, invalidf("duplicate path: %s", m.Files[i].Path)
+		}
+	}
+	for i := range m.Dirs {
+		other, dup := set.add(len(m.Files) + i)
+		if !dup {
+			continue
+		}
+		replaced := other < len(m.Files) && m.Files[other].Deleted != m.Dirs[i].Deleted
+		if !m.IsDiff() || !replaced {
+			return nil, invalidf("duplicate path: %s", m.Dirs[i].Path)
+		}
+	}
+	return set, nil
 }

@@ -1,0 +1,217 @@
+package manifest
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// MaxNameLen is the longest component of a path that is accepted, in bytes:
+	// the limit of Linux file systems.
+	MaxNameLen = 255
+	// MaxPathLen is the longest path that is accepted, in bytes: the limit of
+	// Linux system calls, without the final NUL.
+	MaxPathLen = 4095
+)
+
+// CheckSafe reports the first entry of m that could do harm when the manifest is
+// materialised, even though Validate accepts it (spec/gaps.md G-30, G-31):
+//
+//   - a path or link target with a ".." component, a NUL, bytes that are not UTF-8,
+//     a component above MaxNameLen or a whole above MaxPathLen;
+//   - a path that is not in normal form, or a file or link at a root;
+//   - a live entry below a live file or link;
+//   - a hash that is not alphanumeric.
+//
+// The decoders and encoders call it. Operations that build paths from several
+// manifests call it again on their result.
+func (m *Manifest[P, K]) CheckSafe() error {
+	set := newPathSet(m.Files, m.Dirs)
+	for i := range len(m.Files) + len(m.Dirs) {
+		set.add(i)
+	}
+	return m.checkSafe(set)
+}
+
+func (m *Manifest[P, K]) checkSafe(set *pathSet) error {
+	above := ancestry{set: set}
+	for i := range m.Files {
+		f := &m.Files[i]
+		if err := checkSafeFile(f); err != nil {
+			return err
+		}
+		if f.Deleted {
+			continue
+		}
+		if err := above.check(f.Path); err != nil {
+			return err
+		}
+	}
+	for i := range m.Dirs {
+		d := &m.Dirs[i]
+		if err := checkSafePath("path", d.Path); err != nil {
+			return err
+		}
+		if d.Deleted {
+			continue
+		}
+		if err := above.check(d.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkSafeFile(f *File) error {
+	if err := checkSafePath("path", f.Path); err != nil {
+		return err
+	}
+	if isRoot(f.Path) {
+		return invalidf("a file or link cannot be the root: %s", f.Path)
+	}
+	if f.Target != "" {
+		if err := checkSafeText("symlink target of "+f.Path, f.Target); err != nil {
+			return err
+		}
+	}
+	if !isAlphanumeric(f.Hash) {
+		return invalidf("hash of %s is not alphanumeric: %q", f.Path, string(f.Hash))
+	}
+	for _, h := range f.Chunks {
+		if h == "" || !isAlphanumeric(h) {
+			return invalidf("chunk hash of %s is not alphanumeric: %q", f.Path, string(h))
+		}
+	}
+	return nil
+}
+
+func checkSafePath(what, path string) error {
+	if err := checkSafeText(what, path); err != nil {
+		return err
+	}
+	if !isNormal(path) && NormalizePath(path) != path {
+		return invalidf("%s is not in normal form: %q", what, path)
+	}
+	return nil
+}
+
+// checkSafeText checks everything that holds for paths and link targets alike.
+func checkSafeText(what, path string) error {
+	if len(path) > MaxPathLen {
+		return invalidf("%s is longer than %d bytes: %.60q…", what, MaxPathLen, path)
+	}
+	ascii, start := true, 0
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			if path[i] == 0 {
+				return invalidf("%s contains a NUL byte: %q", what, path)
+			}
+			ascii = ascii && path[i] < utf8.RuneSelf
+			continue
+		}
+		switch part := path[start:i]; {
+		case part == "..":
+			return invalidf("%s must not contain \"..\": %q", what, path)
+		case len(part) > MaxNameLen:
+			return invalidf("%s has a component longer than %d bytes: %q", what, MaxNameLen, path)
+		}
+		start = i + 1
+	}
+	if !ascii && !utf8.ValidString(path) {
+		return invalidf("%s is not valid UTF-8: %q", what, path)
+	}
+	return nil
+}
+
+func isRoot(path string) bool {
+	return path == "." || path == "/" || len(path) == 3 && path[2] == '/' && hasDrive(path)
+}
+
+func isAlphanumeric(h Hash) bool {
+	for i := range len(h) {
+		c := h[i]
+		if (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// ancestry checks that entries lie below directories. It remembers the last
+// directory that passed, because neighbours usually share it.
+type ancestry struct {
+	set  *pathSet
+	good string
+}
+
+func (a *ancestry) check(path string) error {
+	end := strings.LastIndexByte(path, '/')
+	if end <= 0 || path[:end] == a.good {
+		return nil
+	}
+	for i := end; i > 0; i = strings.LastIndexByte(path[:i], '/') {
+		at := a.set.find(path[:i])
+		if at < 0 {
+			continue
+		}
+		if d := at - len(a.set.files); d >= 0 && !a.set.dirs[d].Deleted {
+			break // a listed directory, which is checked on its own
+		} else if d < 0 && !a.set.files[at].Deleted {
+			return invalidf("entry below a file or link: %q is below %q", path, path[:i])
+		}
+	}
+	a.good = path[:end]
+	return nil
+}
+
+// CheckCase reports two live entries whose paths differ only in case, or that
+// contain a component which does. Such a manifest cannot be materialised on a file
+// system that ignores case.
+func (m *Manifest[P, K]) CheckCase() error {
+	seen := make(map[string]string, len(m.Files)+len(m.Dirs))
+	for i := range m.Files {
+		if f := &m.Files[i]; !f.Deleted {
+			if err := checkFold(seen, f.Path); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range m.Dirs {
+		if d := &m.Dirs[i]; !d.Deleted {
+			if err := checkFold(seen, d.Path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkFold enters path and its ancestors into the map from folded to real paths.
+func checkFold(seen map[string]string, path string) error {
+	for end := len(path); end > 0; end = strings.LastIndexByte(path[:end], '/') {
+		real, folded := path[:end], fold(path[:end])
+		other, ok := seen[folded]
+		if ok && other != real {
+			return fmt.Errorf("%w: paths differ only in case: %q and %q", ErrInvalid, other, real)
+		}
+		if ok {
+			return nil
+		}
+		seen[folded] = real
+	}
+	return nil
+}
+
+// fold maps every character to the smallest of those that differ from it only in
+// case.
+func fold(s string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for o := unicode.SimpleFold(r); o != r; o = unicode.SimpleFold(o) {
+			least = min(least, o)
+		}
+		return least
+	}, s)
+}
