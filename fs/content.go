@@ -1,0 +1,383 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/snapfs/snapfs/fs/internal/extent"
+	"github.com/snapfs/snapfs/manifest"
+	"golang.org/x/sys/unix"
+)
+
+// maxFileSize is the largest size of a file, in bytes.
+const maxFileSize = 1<<63 - 1 - 4096
+
+// dataFile returns the open data file of n, making it when there is none. It needs
+// n.mu, and n must be busy (see writableNode).
+func (t *Tree) dataFile(n *node) (*os.File, error) {
+	f := n.file
+	if f.f != nil {
+		return f.f, nil
+	}
+	path := t.ov.dataPath(n.ino)
+	if f.data {
+		file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+		f.f = file
+		return file, err
+	}
+	file, err := t.newDataFile(path, n)
+	if errors.Is(err, unix.ENOSPC) && t.ov.collect() {
+		file, err = t.newDataFile(path, n)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.f = file
+	return file, nil
+}
+
+// newDataFile makes a sparse data file with the size and times of n. A file of that
+// name can only be left over from a process that died before it was logged.
+func (t *Tree) newDataFile(path string, n *node) (file *os.File, err error) {
+	file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			file.Close()
+			os.Remove(path)
+		}
+	}()
+	if n.size > 0 {
+		if err := file.Truncate(n.size); err != nil {
+			return nil, err
+		}
+	}
+	if err := stamp(file, n); err != nil {
+		return nil, err
+	}
+	t.ov.newData.Store(true)
+	return file, t.logNode(n, &opData{ino: n.ino})
+}
+
+// stamp gives a data file the times of its node: after a crash they are read back.
+func stamp(f *os.File, n *node) error {
+	times := []unix.Timespec{timespec(n.atime), timespec(n.mtime)}
+	return unix.UtimesNanoAt(int(f.Fd()), "", times, unix.AT_EMPTY_PATH)
+}
+
+// stampData is stamp for a node that may have no data file. It needs n.mu.
+func (t *Tree) stampData(n *node) error {
+	if n.file == nil || !n.file.data {
+		return nil
+	}
+	f, err := t.dataFile(n)
+	if err != nil {
+		return err
+	}
+	return stamp(f, n)
+}
+
+// changed notes that the bytes of r, of a file that was size bytes long, are about
+// to change: hashes of them are no longer known. It needs n.mu.
+func (t *Tree) changed(n *node, r extent.Range, size int64) error {
+	f := n.file
+	f.gen++
+	if f.hashes == nil {
+		return nil
+	}
+	chunk := t.base.chunkSize
+	if chunk <= 0 || max(size, r.End) <= chunk || len(f.hashes) == 1 {
+		return t.dirtyChunks(n, 0, len(f.hashes)-1)
+	}
+	return t.dirtyChunks(n, int(r.Off/chunk), int((r.End-1)/chunk))
+}
+
+func (t *Tree) dirtyChunks(n *node, first, last int) error {
+	for i := first; i <= min(last, len(n.file.hashes)-1); i++ {
+		if n.file.hashes[i] != "" {
+			if err := t.logNode(n, &opDirty{ino: n.ino, chunk: i}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// write writes p at off. It needs n.mu, and n must be busy.
+func (t *Tree) write(n *node, p []byte, off int64) (int, error) {
+	if off < 0 || off+int64(len(p)) > maxFileSize {
+		return 0, unix.EFBIG
+	}
+	file, err := t.dataFile(n)
+	if err != nil {
+		return 0, err
+	}
+	end := off + int64(len(p))
+	if err := t.changed(n, extent.Range{Off: min(off, n.size), End: end}, n.size); err != nil {
+		return 0, err
+	}
+	w, err := file.WriteAt(p, off)
+	if errors.Is(err, unix.ENOSPC) && t.ov.collect() {
+		var more int
+		more, err = file.WriteAt(p[w:], off+int64(w))
+		w += more
+	}
+	if w == 0 && err != nil {
+		return 0, err
+	}
+	if err := t.overlay(n, extent.Range{Off: off, End: off + int64(w)}); err != nil {
+		return 0, errors.Join(err, restoreSize(file, n.size))
+	}
+	n.size = max(n.size, off+int64(w))
+	n.mtime = t.now()
+	n.ctime = n.mtime
+	return w, nil // a short count tells the writer to ask again, and then learn why
+}
+
+// restoreSize undoes what a write that could not be logged added to a data file.
+func restoreSize(f *os.File, size int64) error { return f.Truncate(size) }
+
+// overlay records that the data file holds the bytes of r. Only the part where the
+// base shows through needs a record. It needs n.mu.
+func (t *Tree) overlay(n *node, r extent.Range) error {
+	r.End = min(r.End, n.file.limit)
+	if r.Len() <= 0 || n.file.written.Covers(r) {
+		return nil
+	}
+	return t.logNode(n, &opExtent{ino: n.ino, r: r})
+}
+
+// truncate sets the size of a file. It needs n.mu, and n must be busy.
+func (t *Tree) truncate(n *node, size int64) error {
+	switch {
+	case n.dir != nil:
+		return unix.EISDIR
+	case n.file == nil:
+		return unix.EINVAL
+	case size < 0:
+		return unix.EINVAL
+	case size > maxFileSize:
+		return unix.EFBIG
+	}
+	file, err := t.dataFile(n)
+	if err != nil {
+		return err
+	}
+	lo, hi := min(size, n.size), max(size, n.size)
+	if lo < hi {
+		if err := t.changed(n, extent.Range{Off: lo, End: hi}, hi); err != nil {
+			return err
+		}
+		if err := t.dirtyLast(n, size); err != nil {
+			return err
+		}
+	}
+	if err := file.Truncate(size); err != nil {
+		return err
+	}
+	if size < n.file.limit {
+		if err := t.logNode(n, &opTruncate{ino: n.ino, limit: size}); err != nil {
+			return errors.Join(err, restoreSize(file, n.size))
+		}
+	}
+	n.size = size
+	n.mtime = t.now()
+	n.ctime = n.mtime
+	return nil
+}
+
+// dirtyLast forgets the hash of the chunk that a new end of file falls into.
+func (t *Tree) dirtyLast(n *node, size int64) error {
+	if c := t.base.chunkSize; c > 0 && n.file.hashes != nil {
+		return t.dirtyChunks(n, int(size/c), int(size/c))
+	}
+	return nil
+}
+
+// piece is one run of the content of a file and where its bytes come from.
+type piece struct {
+	extent.Range
+	blob    manifest.Blob // base content: blob and offset in it
+	blobOff int64
+	data    bool // the data file
+}
+
+// pieces cuts the part of r that lies inside the file into runs. It needs n.mu.
+func (t *Tree) pieces(n *node, r extent.Range) []piece {
+	var list []piece
+	f := n.file
+	r.End = min(r.End, n.size)
+	if below := (extent.Range{Off: r.Off, End: min(r.End, f.limit)}); below.Len() > 0 {
+		f.written.Split(below, func(p extent.Range, inside bool) {
+			if inside {
+				list = append(list, piece{Range: p, data: true})
+			} else {
+				list = t.appendBase(list, f.row, p)
+			}
+		})
+		r.Off = below.End
+	}
+	if r.Len() > 0 {
+		list = append(list, piece{Range: r, data: f.data})
+	}
+	return list
+}
+
+// appendBase appends the runs of r in the blobs of a base file.
+func (t *Tree) appendBase(list []piece, row uint32, r extent.Range) []piece {
+	chunk := t.base.rows[row].size
+	if t.base.rows[row].chunked {
+		chunk = t.base.chunkSize
+	}
+	for r.Len() > 0 {
+		i := r.Off / chunk
+		end := min(r.End, (i+1)*chunk)
+		list = append(list, piece{
+			Range: extent.Range{Off: r.Off, End: end}, blob: t.base.blob(row, int(i)), blobOff: r.Off - i*chunk,
+		})
+		r.Off = end
+	}
+	return list
+}
+
+// readNode fills p from the content of n at off, and returns how many bytes lie
+// before the end of the file. The store is asked without any lock held, so the map
+// is checked again afterwards: bytes that were read before a truncation must not
+// come back behind it.
+func (t *Tree) readNode(ctx context.Context, n *node, p []byte, off int64) (int, error) {
+	for {
+		n.mu.Lock()
+		list := t.pieces(n, extent.Range{Off: off, End: off + int64(len(p))})
+		gen := n.file.gen
+		var file *os.File
+		var err error
+		if n.file.data {
+			file, err = t.dataFile(n)
+		}
+		n.mu.Unlock()
+		if err != nil {
+			return 0, err
+		}
+		total, base, err := t.readPieces(ctx, file, list, p, off)
+		if err != nil || !base {
+			return total, err
+		}
+		n.mu.Lock()
+		same := n.file.gen == gen
+		n.mu.Unlock()
+		if same {
+			return total, nil
+		}
+	}
+}
+
+// readPieces also reports whether any of the bytes came from the base.
+func (t *Tree) readPieces(ctx context.Context, file *os.File, list []piece, p []byte, off int64) (total int, base bool, err error) {
+	for _, x := range list {
+		dst := p[x.Off-off : x.End-off]
+		switch {
+		case x.data:
+			if err := readData(file, dst, x.Off); err != nil {
+				return 0, base, err
+			}
+		case x.blob.Hash != "":
+			base = true
+			if err := t.readBlob(ctx, x.blob, dst, x.blobOff); err != nil {
+				return 0, base, err
+			}
+		default:
+			clear(dst)
+		}
+		total += len(dst)
+	}
+	return total, base, nil
+}
+
+// readData reads from a data file. What it lacks was cut off by a truncation that
+// ran at the same time: zeros, which the kernel cuts off too.
+func readData(f *os.File, p []byte, off int64) error {
+	n, err := f.ReadAt(p, off)
+	if err == io.EOF {
+		clear(p[n:])
+		return nil
+	}
+	return err
+}
+
+func (t *Tree) readBlob(ctx context.Context, b manifest.Blob, p []byte, off int64) error {
+	n, err := t.blobs.ReadBlobAt(ctx, b, p, off)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: blob %s: %w", errStore, b.Hash, err)
+}
+
+// readRow is readNode for a base file without a node.
+func (t *Tree) readRow(ctx context.Context, row uint32, p []byte, off int64) (int, error) {
+	r := extent.Range{Off: off, End: min(off+int64(len(p)), t.base.rows[row].size)}
+	if r.Len() <= 0 {
+		return 0, nil
+	}
+	total, _, err := t.readPieces(ctx, nil, t.appendBase(nil, row, r), p, off)
+	return total, err
+}
+
+// knownHashes returns the hash of each chunk of the content of n, "" for those that
+// only hashing can tell. It needs n.mu.
+func (t *Tree) knownHashes(n *node) []manifest.Hash {
+	f := n.file
+	count := chunkCount(n.size, t.base.chunkSize)
+	hashes := make([]manifest.Hash, count)
+	for i := range hashes {
+		switch {
+		case f.hashes == nil:
+			hashes[i] = t.baseHash(n, i, count)
+		case i < len(f.hashes) && (len(f.hashes) > 1) == (count > 1):
+			hashes[i] = f.hashes[i]
+		}
+	}
+	return hashes
+}
+
+// baseHash returns the hash of chunk i when it is wholly that of the base.
+func (t *Tree) baseHash(n *node, i, count int) manifest.Hash {
+	f := n.file
+	if f.row == 0 {
+		return ""
+	}
+	x := &t.base.rows[f.row]
+	r := extent.Range{Off: 0, End: n.size}
+	if count > 1 {
+		r.Off = int64(i) * t.base.chunkSize
+		r.End = min(n.size, r.Off+t.base.chunkSize)
+	}
+	// The chunk must be cut alike in the base, and all of it must still show.
+	if x.chunked != (count > 1) || i >= t.base.blobs(f.row) || r.End > f.limit || f.written.Overlaps(r) {
+		return ""
+	}
+	blob := t.base.blob(f.row, i)
+	if blob.Size != r.Len() {
+		return ""
+	}
+	return blob.Hash
+}
+
+// chunkCount returns into how many blobs a file of the given size is cut: files of
+// at most one chunk are kept whole (spec/ops.md §2).
+func chunkCount(size, chunk int64) int {
+	if chunk <= 0 || size <= chunk {
+		return 1
+	}
+	return int((size + chunk - 1) / chunk)
+}

@@ -1,0 +1,433 @@
+package fs
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/snapfs/snapfs/manifest"
+	"golang.org/x/sys/unix"
+)
+
+// ChangeKind says how an entry differs from the parent of the next commit.
+type ChangeKind byte
+
+// The kinds of change, as status prints them.
+const (
+	Added       ChangeKind = 'A'
+	Modified    ChangeKind = 'M'
+	Deleted     ChangeKind = 'D'
+	Renamed     ChangeKind = 'R'
+	TypeChanged ChangeKind = 'T' // between file, link and directory
+)
+
+// Change is one entry that differs, or may differ, from the parent.
+type Change struct {
+	Kind ChangeKind
+	Path string
+	Dir  bool // the entry is (or was, when deleted) a directory
+
+	// From is the path in the base from where the entry was moved.
+	From string
+	// Inherited marks an entry that moved only because a directory above it did.
+	Inherited bool
+
+	// Old is the entry of the parent, when there is one and it is no directory.
+	Old manifest.File
+	// New is the entry now, unless it is deleted or a directory. Hashes that only
+	// hashing can tell are missing from it; Content then says how to get them.
+	New manifest.File
+	// Content is nil when New is complete.
+	Content *Content
+
+	// Problem says why no manifest can hold the entry, "" when one can.
+	Problem string
+
+	node *node
+}
+
+// Cut is the difference between the tree at one moment and the parent of the next
+// commit. Writers go on while a cut is used; Content notices when what it reads
+// changes.
+type Cut struct {
+	// Changes are sorted by path, a directory before what is in it.
+	Changes []Change
+
+	t    *Tree
+	held []*node
+}
+
+// Content reads the content of a file that has to be hashed.
+type Content struct {
+	Size   int64
+	Chunks []Chunk
+
+	t   *Tree
+	n   *node
+	gen uint64
+}
+
+// Chunk is a run of content that becomes one blob.
+type Chunk struct {
+	Off, Len int64
+	Hash     manifest.Hash // "" when the chunk has to be hashed
+}
+
+// Changes returns what differs from the parent of the next commit, without keeping
+// it readable.
+func (t *Tree) Changes() []Change {
+	c := t.Checkpoint()
+	defer c.Close()
+	return c.Changes
+}
+
+// Checkpoint takes a cut. Its cost grows with the number of touched entries, not
+// with the size of the tree. Close must be called when the cut is no longer used.
+func (t *Tree) Checkpoint() *Cut {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	w := walker{t: t, cut: &Cut{t: t}}
+	w.dir("", RootIno, uint32(RootIno), true)
+	slices.SortStableFunc(w.cut.Changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	return w.cut
+}
+
+// Dirty reports whether a commit might have anything to publish. It can be wrong
+// only in that a file that was written is the same as before.
+func (t *Tree) Dirty() bool { return len(t.Changes()) > 0 }
+
+// Close ends the use of the cut.
+func (c *Cut) Close() {
+	for _, n := range c.held {
+		c.t.release(n)
+	}
+	c.held = nil
+}
+
+// walker compares the tree with the parent, directory by directory. It needs
+// Tree.mu.
+type walker struct {
+	t   *Tree
+	cut *Cut
+}
+
+// cursor is an entry of the tree during the walk.
+type cursor struct {
+	path      string
+	ino       Ino
+	inPlace   bool // a base entry at its place in the base, below directories that are too
+	inherited bool // moved, but only because a directory above it was
+}
+
+// dir compares the directory ino with the parent directory prow, 0 when the parent
+// has none at this path. A base directory that is in place and untouched is the
+// same in the parent: whatever a commit has changed was touched before.
+func (w *walker) dir(path string, ino Ino, prow uint32, inPlace bool) {
+	n := w.t.nodes[ino]
+	if n == nil && inPlace && prow != 0 {
+		return
+	}
+	var now []dirName
+	var row uint32
+	if n != nil {
+		now, row = w.t.names(n), n.dir.row
+	} else {
+		row = uint32(ino)
+		first, end := w.t.base.children(row)
+		for r := first; r < end; r++ {
+			now = append(now, dirName{w.t.base.name(r), Ino(r)})
+		}
+	}
+	var old, oldEnd uint32
+	if prow != 0 {
+		old, oldEnd = w.t.parent.children(prow)
+	}
+	for _, e := range now {
+		for old < oldEnd && w.t.parent.name(old) < e.name {
+			w.deleted(join(path, w.t.parent.name(old)), old)
+			old++
+		}
+		home := w.t.base.has(e.ino) && w.t.base.rows[e.ino].parent == row && w.t.base.name(uint32(e.ino)) == e.name
+		c := cursor{path: join(path, e.name), ino: e.ino, inPlace: inPlace && home, inherited: !inPlace && home && row != 0}
+		if old < oldEnd && w.t.parent.name(old) == e.name {
+			w.both(c, old)
+			old++
+		} else {
+			w.added(c, Added)
+		}
+	}
+	for ; old < oldEnd; old++ {
+		w.deleted(join(path, w.t.parent.name(old)), old)
+	}
+}
+
+func join(dir, name string) string {
+	if dir == "" {
+		return name
+	}
+	return dir + "/" + name
+}
+
+func (w *walker) add(c Change) { w.cut.Changes = append(w.cut.Changes, c) }
+
+// deleted adds a parent entry that is gone, with everything below it.
+func (w *walker) deleted(path string, prow uint32) {
+	p := w.t.parent
+	if p.rows[prow].kind != rowDir {
+		w.add(Change{Kind: Deleted, Path: path, Old: p.file(prow, path)})
+		return
+	}
+	w.add(Change{Kind: Deleted, Path: path, Dir: true})
+	first, end := p.children(prow)
+	for r := first; r < end; r++ {
+		w.deleted(join(path, p.name(r)), r)
+	}
+}
+
+// added adds an entry that the parent does not have, with everything below it.
+func (w *walker) added(c cursor, kind ChangeKind) {
+	change := w.describe(c, kind)
+	w.add(change)
+	if change.Dir && change.Problem == "" {
+		w.dir(c.path, c.ino, 0, false)
+	}
+}
+
+// both compares an entry with the one of the parent at the same path.
+func (w *walker) both(c cursor, prow uint32) {
+	typ := uint32(unix.S_IFDIR)
+	if a, err := w.t.attr(c.ino); err == nil {
+		typ = a.Type()
+	}
+	p := w.t.parent
+	switch {
+	case p.rows[prow].kind == rowDir && typ == unix.S_IFDIR:
+		w.dir(c.path, c.ino, prow, c.inPlace)
+		return
+	case c.inPlace && w.t.nodes[c.ino] == nil:
+		return
+	case p.rows[prow].kind == rowDir || typ == unix.S_IFDIR:
+		w.deleted(c.path, prow)
+		w.added(c, TypeChanged)
+		return
+	}
+	change := w.describe(c, Modified)
+	change.Old = p.file(prow, c.path)
+	wasLink, isLink := p.rows[prow].kind == rowLink, typ == unix.S_IFLNK
+	if wasLink != isLink {
+		change.Kind = TypeChanged
+	}
+	if change.Problem != "" || change.Content != nil || differ(&change.Old, &change.New) {
+		w.add(change)
+	}
+}
+
+// differ compares two entries whose hashes are known. The time alone is kept as a
+// difference here; whoever publishes decides whether it counts.
+func differ(a, b *manifest.File) bool {
+	return a.Size != b.Size || a.ModTime != b.ModTime || a.Target != b.Target || a.Runnable != b.Runnable ||
+		a.Hash != b.Hash || !slices.Equal(a.Chunks, b.Chunks)
+}
+
+// SameContent reports whether two entries differ in nothing but the time.
+func SameContent(a, b *manifest.File) bool {
+	x := *a
+	x.ModTime = b.ModTime
+	return !differ(&x, b)
+}
+
+// describe fills in what an entry is now.
+func (w *walker) describe(c cursor, kind ChangeKind) Change {
+	change := Change{Kind: kind, Path: c.path, Inherited: c.inherited}
+	if w.t.base.has(c.ino) && !c.inPlace {
+		change.From = w.t.base.path(uint32(c.ino))
+	}
+	name := c.path[strings.LastIndexByte(c.path, '/')+1:]
+	if !utf8.ValidString(name) {
+		change.Problem = "the name is not valid UTF-8"
+	}
+	n := w.t.nodes[c.ino]
+	if n == nil {
+		r := uint32(c.ino)
+		switch w.t.base.rows[r].kind {
+		case rowDir:
+			change.Dir = true
+		case rowLink:
+			w.link(&change, w.t.base.linkText(r))
+		case rowFile:
+			change.New = w.t.base.file(r, c.path)
+		}
+		return change
+	}
+	change.node = n
+	switch n.typ {
+	case unix.S_IFDIR:
+		change.Dir = true
+	case unix.S_IFLNK:
+		w.link(&change, n.text)
+	case unix.S_IFREG:
+		w.file(&change, n)
+	case unix.S_IFIFO:
+		change.Problem = "a named pipe cannot be stored in a manifest"
+	default:
+		change.Problem = "a socket cannot be stored in a manifest"
+	}
+	return change
+}
+
+func (w *walker) link(c *Change, text string) {
+	dir, _ := splitPath(c.Path)
+	target, ok := rootTarget(dir, text, w.t.opts.MountPoint)
+	c.New = manifest.File{Path: c.Path, Target: target}
+	switch {
+	case !ok:
+		c.New.Target = text
+		c.Problem = "the link leads out of the tree (" + text + "), which a relative manifest cannot express"
+	case !utf8.ValidString(target):
+		c.Problem = "the link target is not valid UTF-8"
+	}
+}
+
+func (w *walker) file(c *Change, n *node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	content := w.t.content(n)
+	c.New = n.manifestFile(c.Path)
+	if content.fill(&c.New) {
+		return
+	}
+	n.busy++
+	w.cut.held = append(w.cut.held, n)
+	c.Content = content
+}
+
+// manifestFile returns the entry of a file without its hashes. It needs n.mu.
+func (n *node) manifestFile(path string) manifest.File {
+	return manifest.File{Path: path, Size: n.size, ModTime: floorMicros(n.mtime), Runnable: n.mode&0o111 != 0}
+}
+
+// floorMicros turns nanoseconds into microseconds. Manifests know no time before
+// 1970 (spec/gaps.md G-33).
+func floorMicros(ns int64) int64 { return max(ns/1000, 0) }
+
+// content needs n.mu.
+func (t *Tree) content(n *node) *Content {
+	c := &Content{Size: n.size, t: t, n: n, gen: n.file.gen}
+	for i, h := range t.knownHashes(n) {
+		off := int64(i) * max(t.base.chunkSize, 0)
+		length := n.size - off
+		if t.base.chunkSize > 0 {
+			length = min(length, t.base.chunkSize)
+		}
+		c.Chunks = append(c.Chunks, Chunk{Off: off, Len: length, Hash: h})
+	}
+	return c
+}
+
+// fill puts the hashes into a manifest entry, and reports whether all are known.
+func (c *Content) fill(f *manifest.File) bool {
+	hashes := make([]manifest.Hash, len(c.Chunks))
+	for i := range c.Chunks {
+		if hashes[i] = c.Chunks[i].Hash; hashes[i] == "" {
+			return false
+		}
+	}
+	if len(hashes) == 1 {
+		f.Hash = hashes[0]
+	} else {
+		f.Chunks = hashes
+	}
+	return true
+}
+
+// ReaderAt reads the content as it is now.
+func (c *Content) ReaderAt(ctx context.Context) *ContentReader { return &ContentReader{c, ctx} }
+
+// ContentReader is an io.ReaderAt whose reads end with a context.
+type ContentReader struct {
+	c   *Content
+	ctx context.Context // the life of the reader is one upload
+}
+
+// ReadAt reads from the file. Behind the end of the file, which another process may
+// have moved, it reads zeros: the caller finds out from Changed.
+func (r *ContentReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.c.t.readNode(r.ctx, r.c.n, p, off)
+	if err != nil {
+		return n, err
+	}
+	clear(p[n:])
+	return len(p), nil
+}
+
+// Changed reports whether the file was changed since the content was described.
+func (c *Content) Changed() bool {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	return c.n.file.gen != c.gen
+}
+
+// Again describes the content, and the entry of the file, as they are now.
+func (c *Content) Again(path string) (*Content, manifest.File) {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	return c.t.content(c.n), c.n.manifestFile(path)
+}
+
+// Resolve records the hashes of all chunks and returns the complete entry.
+func (c *Content) Resolve(f manifest.File, hashes []manifest.Hash) manifest.File {
+	for i, h := range hashes {
+		c.Chunks[i].Hash = h
+	}
+	c.fill(&f)
+	return f
+}
+
+// Commits returns how many diffs were published from the overlay.
+func (t *Tree) Commits() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.commits
+}
+
+// Committed tells the tree that the changes of a cut were published: next is the
+// index of the parent with the diff applied, and seq the number of the diff. The
+// hashes of files that have not changed since are remembered. It is durable when it
+// returns. When it fails, the same changes are published once more, harmlessly.
+func (t *Tree) Committed(c *Cut, next *Base, seq int) error {
+	for i := range c.Changes {
+		if err := t.remember(&c.Changes[i]); err != nil {
+			return err
+		}
+	}
+	t.mu.Lock()
+	err := t.log(&opCommit{seq: seq})
+	if err == nil {
+		t.parent = next
+	}
+	t.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return t.ov.sync()
+}
+
+func (t *Tree) remember(c *Change) error {
+	if c.Content == nil || c.node == nil {
+		return nil
+	}
+	n := c.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.file.gen != c.Content.gen {
+		return nil
+	}
+	hashes := make([]manifest.Hash, len(c.Content.Chunks))
+	for i := range hashes {
+		if hashes[i] = c.Content.Chunks[i].Hash; hashes[i] == "" {
+			return nil
+		}
+	}
+	return t.logNode(n, &opHashes{ino: n.ino, hashes: hashes})
+}

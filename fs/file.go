@@ -1,0 +1,366 @@
+package fs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"github.com/snapfs/snapfs/fs/internal/extent"
+	"golang.org/x/sys/unix"
+)
+
+// File is an open file. Its methods may be called by any number of goroutines.
+type File struct {
+	t        *Tree
+	ino      Ino
+	node     atomic.Pointer[node] // nil while the file is an untouched base entry
+	writable bool
+}
+
+// Open opens a regular file. The flags are those of open(2); of them O_TRUNC and the
+// access mode matter. Opening for writing copies nothing.
+func (t *Tree) Open(ino Ino, flags uint32) (*File, error) {
+	f := &File{t: t, ino: ino, writable: flags&unix.O_ACCMODE != unix.O_RDONLY}
+	if !f.writable && flags&unix.O_TRUNC == 0 {
+		return f, t.openRead(f)
+	}
+	n, err := t.writableNode(ino)
+	if err != nil {
+		return nil, err
+	}
+	f.node.Store(n)
+	if n.file == nil {
+		t.release(n)
+		return nil, notRegular(n.typ)
+	}
+	if flags&unix.O_TRUNC != 0 {
+		n.mu.Lock()
+		err = t.truncate(n, 0)
+		n.mu.Unlock()
+		if err != nil {
+			t.release(n)
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (t *Tree) openRead(f *File) error {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n := t.nodes[f.ino]
+	switch {
+	case n != nil && n.file == nil:
+		return notRegular(n.typ)
+	case n != nil:
+		n.hold()
+		f.node.Store(n)
+	case !t.base.has(f.ino):
+		return unix.ESTALE
+	case t.base.rows[f.ino].kind == rowDir:
+		return unix.EISDIR
+	case t.base.rows[f.ino].kind == rowLink:
+		return unix.ELOOP
+	}
+	return nil
+}
+
+func notRegular(typ uint32) error {
+	switch typ {
+	case unix.S_IFDIR:
+		return unix.EISDIR
+	case unix.S_IFLNK:
+		return unix.ELOOP
+	}
+	return unix.ENXIO
+}
+
+// Create makes a regular file and opens it for reading and writing.
+func (t *Tree) Create(dir Ino, name string, perm uint32, owner Owner) (*File, Attr, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a, err := t.create(dir, name, unix.S_IFREG|perm&0o7777, owner, nil)
+	if err != nil {
+		return nil, Attr{}, err
+	}
+	return t.opened(t.nodes[a.Ino]), a, nil
+}
+
+// Tmpfile makes a regular file without a name in the file system of dir, and opens
+// it. Link can give it a name.
+func (t *Tree) Tmpfile(dir Ino, perm uint32, owner Owner) (*File, Attr, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ov == nil {
+		return nil, Attr{}, unix.EROFS
+	}
+	if err := t.checkDir(dir); err != nil {
+		return nil, Attr{}, err
+	}
+	rec, err := t.newInode(dir, unix.S_IFREG|perm&0o7777, owner)
+	if err != nil {
+		return nil, Attr{}, err
+	}
+	rec.apply(t) // not logged: it has no name, and ends with this process
+	a, err := t.refer(rec.ino)
+	return t.opened(t.nodes[rec.ino]), a, err
+}
+
+func (t *Tree) opened(n *node) *File {
+	f := &File{t: t, ino: n.ino, writable: true}
+	n.hold()
+	f.node.Store(n)
+	return f
+}
+
+// Ino returns the inode number of the file.
+func (f *File) Ino() Ino { return f.ino }
+
+// Writable reports whether the file was opened for writing.
+func (f *File) Writable() bool { return f.writable }
+
+// current returns the node of the file, taking it over when another open has made
+// one since; nil when the file is still an untouched base entry.
+func (f *File) current() *node {
+	if n := f.node.Load(); n != nil {
+		return n
+	}
+	f.t.mu.RLock()
+	defer f.t.mu.RUnlock()
+	n := f.t.nodes[f.ino]
+	if n == nil {
+		return nil
+	}
+	n.hold()
+	if !f.node.CompareAndSwap(nil, n) {
+		f.t.unhold(n)
+		return f.node.Load()
+	}
+	return n
+}
+
+// unhold undoes hold for a node that another user keeps busy.
+func (t *Tree) unhold(n *node) {
+	n.mu.Lock()
+	n.busy--
+	n.mu.Unlock()
+}
+
+// ReadAt reads like pread(2): a short count means the end of the file, and is not
+// an error. It waits for the store until ctx ends.
+func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if n := f.current(); n != nil {
+		return f.t.readNode(ctx, n, p, off)
+	}
+	n, err := f.t.readRow(ctx, uint32(f.ino), p, off)
+	if f.current() != nil { // it was changed meanwhile: what was read may be stale
+		return f.ReadAt(ctx, p, off)
+	}
+	return n, err
+}
+
+// WriteAt writes like pwrite(2).
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	if !f.writable {
+		return 0, unix.EBADF
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n := f.node.Load()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return f.t.write(n, p, off)
+}
+
+// Sync makes the content of the file durable, and every change of metadata before.
+func (f *File) Sync() error {
+	if f.t.ov == nil {
+		return nil
+	}
+	n := f.current()
+	if n == nil {
+		return f.t.ov.sync()
+	}
+	n.mu.Lock()
+	var file *os.File
+	var err error
+	if n.file.data {
+		file, err = f.t.dataFile(n)
+	}
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if file != nil {
+		if err := unix.Fdatasync(int(file.Fd())); err != nil {
+			return err
+		}
+	}
+	return f.t.ov.sync()
+}
+
+// Close ends the use of the file.
+func (f *File) Close() {
+	if n := f.node.Load(); n != nil {
+		f.t.release(n)
+	}
+}
+
+// Allocate is fallocate(2): mode 0 or KEEP_SIZE reserves disk space, PUNCH_HOLE and
+// ZERO_RANGE make zeros.
+func (f *File) Allocate(mode uint32, off, length int64) error {
+	switch {
+	case !f.writable:
+		return unix.EBADF
+	case off < 0 || length <= 0:
+		return unix.EINVAL
+	case off > maxFileSize-length:
+		return unix.EFBIG
+	}
+	n := f.node.Load()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	r := extent.Range{Off: off, End: off + length}
+	keep := mode&unix.FALLOC_FL_KEEP_SIZE != 0
+	switch mode &^ unix.FALLOC_FL_KEEP_SIZE {
+	case 0:
+		return f.t.reserve(n, r, keep)
+	case unix.FALLOC_FL_PUNCH_HOLE:
+		if !keep {
+			return unix.EOPNOTSUPP
+		}
+		return f.t.zero(n, r, mode, true)
+	case unix.FALLOC_FL_ZERO_RANGE:
+		return f.t.zero(n, r, mode, keep)
+	}
+	return unix.EOPNOTSUPP
+}
+
+// reserve allocates space without changing content. Ranges of the base need none
+// until they are written.
+func (t *Tree) reserve(n *node, r extent.Range, keep bool) error {
+	file, err := t.dataFile(n)
+	if err != nil {
+		return err
+	}
+	grows := !keep && r.End > n.size
+	if grows {
+		if err := t.changed(n, extent.Range{Off: n.size, End: r.End}, n.size); err != nil {
+			return err
+		}
+	}
+	from := max(r.Off, n.file.limit)
+	if from < r.End {
+		if err := unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, r.End-from); err != nil {
+			return err
+		}
+	}
+	if !grows {
+		return nil
+	}
+	if err := file.Truncate(r.End); err != nil {
+		return err
+	}
+	n.size = r.End
+	n.mtime = t.now()
+	n.ctime = n.mtime
+	return nil
+}
+
+// zero makes a range read as zeros.
+func (t *Tree) zero(n *node, r extent.Range, mode uint32, keep bool) error {
+	file, err := t.dataFile(n)
+	if err != nil {
+		return err
+	}
+	if err := t.changed(n, extent.Range{Off: min(r.Off, n.size), End: r.End}, n.size); err != nil {
+		return err
+	}
+	if err := unix.Fallocate(int(file.Fd()), mode, r.Off, r.Len()); err != nil {
+		return err
+	}
+	if err := t.overlay(n, extent.Range{Off: r.Off, End: min(r.End, n.size)}); err != nil {
+		return err
+	}
+	if !keep {
+		n.size = max(n.size, r.End)
+	}
+	n.mtime = t.now()
+	n.ctime = n.mtime
+	return nil
+}
+
+// Seek finds the next data or hole at or after off, for SEEK_DATA and SEEK_HOLE.
+// Base content counts as data. ENXIO means there is none.
+func (f *File) Seek(off int64, whence int) (int64, error) {
+	if whence != unix.SEEK_DATA && whence != unix.SEEK_HOLE {
+		return 0, unix.EINVAL
+	}
+	n := f.current()
+	if n == nil {
+		return seekDense(off, f.t.base.rows[f.ino].size, whence)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if off < 0 || off >= n.size {
+		return 0, unix.ENXIO
+	}
+	if !n.file.data {
+		return seekDense(off, n.size, whence)
+	}
+	file, err := f.t.dataFile(n)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range f.t.pieces(n, extent.Range{Off: off, End: n.size}) {
+		pos, ok, err := seekPiece(file, p, whence)
+		if ok || err != nil {
+			return pos, err
+		}
+	}
+	if whence == unix.SEEK_HOLE {
+		return n.size, nil
+	}
+	return 0, unix.ENXIO
+}
+
+// seekPiece looks for data or a hole in one run of content.
+func seekPiece(file *os.File, p piece, whence int) (int64, bool, error) {
+	if p.blob.Hash != "" {
+		return p.Off, whence == unix.SEEK_DATA, nil
+	}
+	pos, err := unix.Seek(int(file.Fd()), p.Off, whence)
+	if errors.Is(err, unix.ENXIO) {
+		return p.Off, whence == unix.SEEK_HOLE, nil
+	}
+	return pos, err == nil && pos < p.End, err
+}
+
+func seekDense(off, size int64, whence int) (int64, error) {
+	switch {
+	case off < 0 || off >= size:
+		return 0, unix.ENXIO
+	case whence == unix.SEEK_HOLE:
+		return size, nil
+	}
+	return off, nil
+}
+
+// Reader reads the file sequentially, for callers outside the kernel.
+func (f *File) Reader(ctx context.Context) io.ReaderAt { return fileReader{f, ctx} }
+
+type fileReader struct {
+	f   *File
+	ctx context.Context // the life of the reader is one call
+}
+
+func (r fileReader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.f.ReadAt(r.ctx, p, off)
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}

@@ -1,0 +1,126 @@
+package fusefs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/snapfs/snapfs/fs"
+	"golang.org/x/sys/unix"
+)
+
+// Open opens a file. The page cache stays valid across opens: nobody changes the
+// content behind the back of the kernel. Closing a file that was only read needs no
+// FLUSH.
+func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	file, err := f.tree.Open(fs.Ino(in.NodeId), in.Flags)
+	if err != nil {
+		return status(err)
+	}
+	out.Fh = f.files.add(file)
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	if !file.Writable() {
+		out.OpenFlags |= fuse.FOPEN_NOFLUSH
+	}
+	return fuse.OK
+}
+
+// Create makes a file and opens it.
+func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	file, a, err := f.tree.Create(fs.Ino(in.NodeId), name, in.Mode, owner(&in.InHeader))
+	return f.created(file, &a, err, out)
+}
+
+// Tmpfile makes a file without a name and opens it.
+func (f *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	file, a, err := f.tree.Tmpfile(fs.Ino(in.NodeId), in.Mode, owner(&in.InHeader))
+	return f.created(file, &a, err, out)
+}
+
+func (f *FS) created(file *fs.File, a *fs.Attr, err error, out *fuse.CreateOut) fuse.Status {
+	if err != nil {
+		return status(err)
+	}
+	fillEntry(a, &out.EntryOut)
+	out.Fh = f.files.add(file)
+	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	return fuse.OK
+}
+
+// Read reads. It waits for the store as long as that takes, or until the reader is
+// interrupted; the fetch itself goes on for others.
+func (f *FS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	file, ok := f.files.get(in.Fh)
+	if !ok {
+		return nil, fuse.EBADF
+	}
+	req := newRequest(cancel, in.Pid)
+	n, err := file.ReadAt(req, buf, int64(in.Offset))
+	req.finish()
+	if err != nil {
+		return nil, f.failed("read", file.Ino(), err)
+	}
+	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// failed answers a request that failed, and logs what an application will only see
+// as EIO. A file that fails again and again is logged once in a while.
+func (f *FS) failed(op string, ino fs.Ino, err error) fuse.Status {
+	errno := fs.Errno(err)
+	if errno == unix.EIO && f.quiet.allow(uint64(ino)) {
+		f.log.Error().Str("op", op).Str("path", f.tree.Path(ino)).Err(err).Msg("I/O error returned to the application")
+	}
+	return fuse.Status(errno)
+}
+
+// Write writes.
+func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	file, ok := f.files.get(in.Fh)
+	if !ok {
+		return 0, fuse.EBADF
+	}
+	n, err := file.WriteAt(data, int64(in.Offset))
+	if err != nil {
+		return 0, f.failed("write", file.Ino(), err)
+	}
+	return uint32(n), fuse.OK
+}
+
+// Flush has nothing to do: every write was handed on when it was made.
+func (f *FS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.OK }
+
+// Release closes a file.
+func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	if file, ok := f.files.remove(in.Fh); ok {
+		file.Close()
+	}
+}
+
+// Fsync makes a file durable.
+func (f *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	file, ok := f.files.get(in.Fh)
+	if !ok {
+		return fuse.EBADF
+	}
+	if err := file.Sync(); err != nil {
+		return f.failed("fsync", file.Ino(), err)
+	}
+	return fuse.OK
+}
+
+// Fallocate reserves space or makes zeros.
+func (f *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
+	file, ok := f.files.get(in.Fh)
+	if !ok {
+		return fuse.EBADF
+	}
+	return status(file.Allocate(in.Mode, int64(in.Offset), int64(in.Length)))
+}
+
+// Lseek finds data and holes.
+func (f *FS) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	file, ok := f.files.get(in.Fh)
+	if !ok {
+		return fuse.EBADF
+	}
+	pos, err := file.Seek(int64(in.Offset), int(in.Whence))
+	out.Offset = uint64(pos)
+	return status(err)
+}

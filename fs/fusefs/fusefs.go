@@ -1,0 +1,219 @@
+package fusefs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/rs/zerolog"
+	"github.com/snapfs/snapfs/fs"
+	"golang.org/x/sys/unix"
+)
+
+// forever is a validity that outlives any mount, in seconds.
+const forever = 1 << 31
+
+// FS answers the requests of the kernel from a tree. It implements
+// fuse.RawFileSystem.
+type FS struct {
+	fuse.RawFileSystem // answers ENOSYS to what FS does not implement
+
+	tree  *fs.Tree
+	log   zerolog.Logger
+	files *handles[*fs.File]
+	dirs  *handles[*fs.Dir]
+	quiet *limiter
+}
+
+var _ fuse.RawFileSystem = (*FS)(nil)
+
+// New returns the file system that serves tree. Failed reads and writes are logged.
+func New(tree *fs.Tree, log zerolog.Logger) *FS {
+	return &FS{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		tree:          tree,
+		log:           log,
+		files:         newHandles[*fs.File](),
+		dirs:          newHandles[*fs.Dir](),
+		quiet:         newLimiter(),
+	}
+}
+
+// String names the file system type in the mount table.
+func (f *FS) String() string { return "snapfs" }
+
+// OnUnmount closes what the kernel has not closed: when the connection was aborted,
+// RELEASE does not come.
+func (f *FS) OnUnmount() {
+	for _, file := range f.files.drain() {
+		file.Close()
+	}
+	f.dirs.drain()
+}
+
+func status(err error) fuse.Status { return fuse.Status(fs.Errno(err)) }
+
+func fillAttr(a *fs.Attr, out *fuse.Attr) {
+	out.Ino = uint64(a.Ino)
+	out.Mode = a.Mode
+	out.Nlink = a.Nlink
+	out.Uid, out.Gid = a.UID, a.GID
+	out.Rdev = a.Rdev
+	out.Size = uint64(a.Size)
+	out.Blocks = uint64(a.Blocks())
+	out.Blksize = 64 << 10
+	out.Atime, out.Atimensec = split(a.Atime)
+	out.Mtime, out.Mtimensec = split(a.Mtime)
+	out.Ctime, out.Ctimensec = split(a.Ctime)
+}
+
+// split turns nanoseconds into the seconds and nanoseconds of the protocol. The
+// kernel reads the seconds as signed.
+func split(ns int64) (sec uint64, nsec uint32) {
+	ts := unix.NsecToTimespec(ns)
+	return uint64(ts.Sec), uint32(ts.Nsec)
+}
+
+func fillEntry(a *fs.Attr, out *fuse.EntryOut) {
+	out.NodeId = uint64(a.Ino)
+	out.Generation = 1
+	out.EntryValid = forever
+	out.AttrValid = forever
+	fillAttr(a, &out.Attr)
+}
+
+func owner(h *fuse.InHeader) fs.Owner { return fs.Owner{UID: h.Uid, GID: h.Gid} }
+
+// Lookup answers with a negative entry, which the kernel remembers, when there is
+// no such name.
+func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	var a fs.Attr
+	var err error
+	switch name {
+	case ".":
+		a, err = f.tree.GetAttr(fs.Ino(h.NodeId))
+	case "..":
+		a, err = f.tree.LookupParent(fs.Ino(h.NodeId))
+	default:
+		a, err = f.tree.Lookup(fs.Ino(h.NodeId), name)
+	}
+	if err == unix.ENOENT {
+		out.EntryValid = forever
+		return fuse.OK
+	}
+	return entry(a, err, out)
+}
+
+// Forget drops references that entries in replies have made.
+func (f *FS) Forget(nodeid, nlookup uint64) { f.tree.Forget(fs.Ino(nodeid), nlookup) }
+
+// GetAttr answers stat.
+func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	a, err := f.tree.GetAttr(fs.Ino(in.NodeId))
+	return attrs(a, err, out)
+}
+
+// attrs answers a request for attributes.
+func attrs(a fs.Attr, err error, out *fuse.AttrOut) fuse.Status {
+	if err != nil {
+		return status(err)
+	}
+	out.AttrValid = forever
+	fillAttr(&a, &out.Attr)
+	return fuse.OK
+}
+
+// SetAttr answers chmod, chown, truncate and utimensat.
+func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	var s fs.SetAttr
+	if mode, ok := in.GetMode(); ok {
+		s.Mode = &mode
+	}
+	if uid, ok := in.GetUID(); ok {
+		s.UID = &uid
+	}
+	if gid, ok := in.GetGID(); ok {
+		s.GID = &gid
+	}
+	if size, ok := in.GetSize(); ok {
+		n := int64(size)
+		s.Size = &n
+	}
+	if t, ok := in.GetATime(); ok {
+		ns := t.UnixNano()
+		s.Atime = &ns
+	}
+	if t, ok := in.GetMTime(); ok {
+		ns := t.UnixNano()
+		s.Mtime = &ns
+	}
+	a, err := f.tree.SetAttr(fs.Ino(in.NodeId), s)
+	return attrs(a, err, out)
+}
+
+// entry answers a request that finds or makes an entry.
+func entry(a fs.Attr, err error, out *fuse.EntryOut) fuse.Status {
+	if err != nil {
+		return status(err)
+	}
+	fillEntry(&a, out)
+	return fuse.OK
+}
+
+// Mkdir makes a directory.
+func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	a, err := f.tree.Mkdir(fs.Ino(in.NodeId), name, in.Mode, owner(&in.InHeader))
+	return entry(a, err, out)
+}
+
+// Mknod makes a file, a fifo or a socket.
+func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	a, err := f.tree.Mknod(fs.Ino(in.NodeId), name, in.Mode, in.Rdev, owner(&in.InHeader))
+	return entry(a, err, out)
+}
+
+// Symlink makes a symbolic link.
+func (f *FS) Symlink(_ <-chan struct{}, h *fuse.InHeader, text, name string, out *fuse.EntryOut) fuse.Status {
+	a, err := f.tree.Symlink(fs.Ino(h.NodeId), name, text, owner(h))
+	return entry(a, err, out)
+}
+
+// Link makes a hard link.
+func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	a, err := f.tree.Link(fs.Ino(in.Oldnodeid), fs.Ino(in.NodeId), name)
+	return entry(a, err, out)
+}
+
+// Readlink answers with the text of a symbolic link.
+func (f *FS) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
+	text, err := f.tree.Readlink(fs.Ino(h.NodeId))
+	return []byte(text), status(err)
+}
+
+// Unlink removes a name.
+func (f *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return status(f.tree.Unlink(fs.Ino(h.NodeId), name))
+}
+
+// Rmdir removes an empty directory.
+func (f *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return status(f.tree.Rmdir(fs.Ino(h.NodeId), name))
+}
+
+// Rename moves a name.
+func (f *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, oldName, newName string) fuse.Status {
+	return status(f.tree.Rename(fs.Ino(in.NodeId), oldName, fs.Ino(in.Newdir), newName, in.Flags))
+}
+
+// StatFs answers df.
+func (f *FS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	st, err := f.tree.Statfs()
+	if err != nil {
+		return status(err)
+	}
+	out.Bsize, out.Frsize = uint32(st.BlockSize), uint32(st.BlockSize)
+	out.Blocks, out.Bfree, out.Bavail = st.Blocks, st.Free, st.Avail
+	out.Files, out.Ffree = st.Files, st.FreeFiles
+	out.NameLen = 255
+	return fuse.OK
+}
+
+// Access is left to the kernel (default_permissions).
+func (f *FS) Access(<-chan struct{}, *fuse.AccessIn) fuse.Status { return fuse.ENOSYS }

@@ -1,0 +1,362 @@
+package fs
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// maxName is the longest name that a directory takes, in bytes.
+const maxName = 255
+
+// maxLinks is the largest number of names of one file.
+const maxLinks = 65000
+
+// Owner is who makes a new entry.
+type Owner struct{ UID, GID uint32 }
+
+// Lookup returns the attributes of the entry with the given name in a directory,
+// and counts one reference to it.
+func (t *Tree) Lookup(dir Ino, name string) (Attr, error) {
+	if len(name) > maxName {
+		return Attr{}, unix.ENAMETOOLONG
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.lookup(dir, name)
+}
+
+func (t *Tree) lookup(dir Ino, name string) (Attr, error) {
+	if err := t.checkDir(dir); err != nil {
+		return Attr{}, err
+	}
+	ino := t.child(dir, name)
+	if ino == 0 {
+		return Attr{}, unix.ENOENT
+	}
+	return t.refer(ino)
+}
+
+// refer returns the attributes of an inode and counts one reference to it. It needs
+// t.mu.
+func (t *Tree) refer(ino Ino) (Attr, error) {
+	if n := t.nodes[ino]; n != nil && ino >= firstOverlayIno {
+		n.lookups.Add(1)
+	}
+	return t.attr(ino)
+}
+
+// LookupParent returns the directory that holds a directory; the root holds itself.
+func (t *Tree) LookupParent(dir Ino) (Attr, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if dir == RootIno {
+		return t.refer(RootIno)
+	}
+	if err := t.checkDir(dir); err != nil {
+		return Attr{}, err
+	}
+	p := t.parentOf(dir)
+	if p == 0 {
+		return Attr{}, unix.ENOENT
+	}
+	return t.refer(p)
+}
+
+// checkCreate says why a name cannot be added to a directory. It needs t.mu.
+func (t *Tree) checkCreate(dir Ino, name string) error {
+	switch {
+	case t.ov == nil:
+		return unix.EROFS
+	case len(name) > maxName:
+		return unix.ENAMETOOLONG
+	case name == "" || name == "." || name == "..":
+		return unix.EEXIST
+	}
+	if err := t.checkDir(dir); err != nil {
+		return err
+	}
+	if n := t.nodes[dir]; n != nil && len(n.links) == 0 && dir != RootIno {
+		return unix.ENOENT // removed while somebody was in it
+	}
+	if t.child(dir, name) != 0 {
+		return unix.EEXIST
+	}
+	return nil
+}
+
+// newInode returns the op that makes an inode in a directory, with the group and
+// the set-group-ID bit that it inherits. It needs t.mu held for writing.
+func (t *Tree) newInode(dir Ino, mode uint32, owner Owner) (*opCreate, error) {
+	d, err := t.attr(dir)
+	if err != nil {
+		return nil, err
+	}
+	if d.Mode&unix.S_ISGID != 0 {
+		owner.GID = d.GID
+		if mode&unix.S_IFMT == unix.S_IFDIR {
+			mode |= unix.S_ISGID
+		}
+	}
+	now := t.now()
+	return &opCreate{opAttr: opAttr{
+		ino: t.nextIno, mode: mode, uid: owner.UID, gid: owner.GID,
+		atime: now, mtime: now, ctime: now,
+	}}, nil
+}
+
+// create adds a new inode under a name. The reference to it is counted. It needs
+// t.mu held for writing.
+func (t *Tree) create(dir Ino, name string, mode uint32, owner Owner, fill func(*opCreate)) (Attr, error) {
+	if err := t.checkCreate(dir, name); err != nil {
+		return Attr{}, err
+	}
+	rec, err := t.newInode(dir, mode, owner)
+	if err != nil {
+		return Attr{}, err
+	}
+	if fill != nil {
+		fill(rec)
+	}
+	if err := t.log(rec, &opEntry{parent: dir, name: name, ino: rec.ino, when: rec.ctime}); err != nil {
+		return Attr{}, err
+	}
+	return t.refer(rec.ino)
+}
+
+// Mkdir makes a directory.
+func (t *Tree) Mkdir(dir Ino, name string, perm uint32, owner Owner) (Attr, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.create(dir, name, unix.S_IFDIR|perm&0o7777, owner, nil)
+}
+
+// Symlink makes a symbolic link with the given text.
+func (t *Tree) Symlink(dir Ino, name, text string, owner Owner) (Attr, error) {
+	if text == "" {
+		return Attr{}, unix.ENOENT
+	}
+	if len(text) > 4095 {
+		return Attr{}, unix.ENAMETOOLONG
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.create(dir, name, unix.S_IFLNK|0o777, owner, func(rec *opCreate) { rec.text = text })
+}
+
+// Mknod makes an empty file, a fifo or a socket. Devices are refused: the mount is
+// nodev, and no manifest could hold them.
+func (t *Tree) Mknod(dir Ino, name string, mode, rdev uint32, owner Owner) (Attr, error) {
+	switch mode & unix.S_IFMT {
+	case 0:
+		mode |= unix.S_IFREG
+	case unix.S_IFREG, unix.S_IFIFO, unix.S_IFSOCK:
+	case unix.S_IFCHR, unix.S_IFBLK:
+		return Attr{}, unix.EPERM
+	default:
+		return Attr{}, unix.EINVAL
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.create(dir, name, mode, owner, func(rec *opCreate) { rec.rdev = rdev })
+}
+
+// Link gives a file another name. Hard links live in the overlay only: a manifest
+// has no notion of them, and a commit writes one entry for each name.
+func (t *Tree) Link(ino, dir Ino, name string) (Attr, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.checkCreate(dir, name); err != nil {
+		return Attr{}, err
+	}
+	n := t.materialize(ino)
+	switch {
+	case n == nil:
+		return Attr{}, unix.ESTALE
+	case n.dir != nil:
+		return Attr{}, unix.EPERM
+	case len(n.links) >= maxLinks:
+		return Attr{}, unix.EMLINK
+	}
+	ops := []op{&opEntry{parent: dir, name: name, ino: ino, when: t.now()}}
+	if len(n.links) == 0 { // O_TMPFILE: nothing of it has been logged yet
+		ops = append(n.state(), ops...)
+	}
+	if err := t.log(ops...); err != nil {
+		return Attr{}, err
+	}
+	return t.refer(ino)
+}
+
+// Readlink returns the text of a symbolic link.
+func (t *Tree) Readlink(ino Ino) (string, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n := t.nodes[ino]
+	switch {
+	case n != nil && n.typ == unix.S_IFLNK:
+		return n.text, nil
+	case n == nil && t.base.has(ino) && t.base.rows[ino].kind == rowLink:
+		return t.base.linkText(uint32(ino)), nil
+	}
+	return "", unix.EINVAL
+}
+
+// Unlink removes a name that is not a directory.
+func (t *Tree) Unlink(dir Ino, name string) error {
+	return t.remove(dir, name, false)
+}
+
+// Rmdir removes an empty directory.
+func (t *Tree) Rmdir(dir Ino, name string) error {
+	return t.remove(dir, name, true)
+}
+
+func (t *Tree) remove(dir Ino, name string, wantDir bool) error {
+	if t.ov == nil {
+		return unix.EROFS
+	}
+	t.mu.Lock()
+	ino, err := t.checkRemove(dir, name, wantDir)
+	if err == nil {
+		err = t.log(&opEntry{parent: dir, name: name, when: t.now()})
+	}
+	n := t.nodes[ino]
+	t.mu.Unlock()
+	if err == nil && n != nil && n.ino >= firstOverlayIno {
+		t.reap(n)
+	}
+	return err
+}
+
+// checkRemove returns the inode under a name that may be removed. It needs t.mu.
+func (t *Tree) checkRemove(dir Ino, name string, wantDir bool) (Ino, error) {
+	if err := t.checkDir(dir); err != nil {
+		return 0, err
+	}
+	ino := t.child(dir, name)
+	if ino == 0 {
+		return 0, unix.ENOENT
+	}
+	mode, err := t.mode(ino)
+	isDir := mode&unix.S_IFMT == unix.S_IFDIR
+	switch {
+	case err != nil:
+		return 0, err
+	case wantDir && !isDir:
+		return 0, unix.ENOTDIR
+	case !wantDir && isDir:
+		return 0, unix.EISDIR
+	case isDir && !t.isEmpty(ino):
+		return 0, unix.ENOTEMPTY
+	}
+	return ino, nil
+}
+
+// Rename moves the entry oldName of oldDir to newName of newDir. Flags are those of
+// renameat2: RENAME_NOREPLACE and RENAME_EXCHANGE. Moving a directory costs the same
+// whatever lies below it.
+func (t *Tree) Rename(oldDir Ino, oldName string, newDir Ino, newName string, flags uint32) error {
+	switch {
+	case t.ov == nil:
+		return unix.EROFS
+	case flags != 0 && flags != unix.RENAME_NOREPLACE && flags != unix.RENAME_EXCHANGE:
+		return unix.EINVAL
+	case len(newName) > maxName:
+		return unix.ENAMETOOLONG
+	}
+	t.mu.Lock()
+	replaced, err := t.rename(oldDir, oldName, newDir, newName, flags)
+	t.mu.Unlock()
+	if err == nil && replaced != nil && replaced.ino >= firstOverlayIno {
+		t.reap(replaced)
+	}
+	return err
+}
+
+// rename needs t.mu held for writing. It returns the node that lost a name.
+func (t *Tree) rename(oldDir Ino, oldName string, newDir Ino, newName string, flags uint32) (*node, error) {
+	if err := t.checkDir(oldDir); err != nil {
+		return nil, err
+	}
+	if err := t.checkDir(newDir); err != nil {
+		return nil, err
+	}
+	src, dst := t.child(oldDir, oldName), t.child(newDir, newName)
+	if err := t.checkRename(src, dst, oldDir, newDir, flags); err != nil {
+		return nil, err
+	}
+	if src == dst {
+		return nil, nil // two names of one file: nothing to do (rename(2))
+	}
+	now := t.now()
+	if flags == unix.RENAME_EXCHANGE {
+		return nil, t.log(
+			&opEntry{parent: oldDir, name: oldName, when: now},
+			&opEntry{parent: newDir, name: newName, ino: src, when: now},
+			&opEntry{parent: oldDir, name: oldName, ino: dst, when: now},
+		)
+	}
+	err := t.log(
+		&opEntry{parent: oldDir, name: oldName, when: now},
+		&opEntry{parent: newDir, name: newName, ino: src, when: now},
+	)
+	return t.nodes[dst], err
+}
+
+func (t *Tree) checkRename(src, dst, oldDir, newDir Ino, flags uint32) error {
+	switch {
+	case src == 0:
+		return unix.ENOENT
+	case flags == unix.RENAME_NOREPLACE && dst != 0:
+		return unix.EEXIST
+	case flags == unix.RENAME_EXCHANGE && dst == 0:
+		return unix.ENOENT
+	}
+	if n := t.nodes[newDir]; n != nil && len(n.links) == 0 && newDir != RootIno {
+		return unix.ENOENT
+	}
+	srcMode, err := t.mode(src)
+	if err != nil {
+		return err
+	}
+	srcIsDir := srcMode&unix.S_IFMT == unix.S_IFDIR
+	if srcIsDir && t.isBelow(newDir, src) {
+		return unix.EINVAL
+	}
+	if dst == 0 || dst == src {
+		return nil
+	}
+	dstMode, err := t.mode(dst)
+	if err != nil {
+		return err
+	}
+	dstIsDir := dstMode&unix.S_IFMT == unix.S_IFDIR
+	if flags == unix.RENAME_EXCHANGE {
+		if dstIsDir && t.isBelow(oldDir, dst) {
+			return unix.EINVAL
+		}
+		return nil
+	}
+	switch {
+	case srcIsDir && !dstIsDir:
+		return unix.ENOTDIR
+	case !srcIsDir && dstIsDir:
+		return unix.EISDIR
+	case dstIsDir && !t.isEmpty(dst):
+		return unix.ENOTEMPTY
+	}
+	return nil
+}
+
+// isBelow reports whether dir is anc or lies below it. It needs t.mu.
+func (t *Tree) isBelow(dir, anc Ino) bool {
+	for dir != 0 {
+		if dir == anc {
+			return true
+		}
+		if dir == RootIno {
+			return false
+		}
+		dir = t.parentOf(dir)
+	}
+	return false
+}

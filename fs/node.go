@@ -1,0 +1,229 @@
+package fs
+
+import (
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/snapfs/snapfs/fs/internal/extent"
+	"github.com/snapfs/snapfs/manifest"
+	"golang.org/x/sys/unix"
+)
+
+// node is an inode that differs from the base, or is not in it.
+type node struct {
+	ino     Ino
+	typ     uint32       // type bits of the mode; they never change
+	lookups atomic.Int64 // references that the kernel holds; counted for overlay inodes only
+
+	// Guarded by Tree.mu.
+	links []link // every name of the inode; empty when it is unlinked
+	dir   *dirState
+
+	mu                  sync.Mutex // guards all below
+	mode                uint32     // type and permissions
+	uid, gid, rdev      uint32
+	size                int64
+	atime, mtime, ctime int64
+	text                string // of a symbolic link
+	xattrs              map[string][]byte
+	file                *fileState
+	unlinked            bool // copy of len(links) == 0, for those who hold mu only
+	busy                int  // open files and running operations
+}
+
+// link is one name of an inode.
+type link struct {
+	parent Ino
+	name   string
+}
+
+// dirState is what a directory node adds to the base directory below it.
+type dirState struct {
+	row     uint32         // base directory whose children show through, 0 for none
+	names   map[string]Ino // names that differ from the base; 0 is a whiteout
+	subdirs uint32         // number of child directories, base ones included
+}
+
+// fileState is the content of a regular file.
+type fileState struct {
+	row     uint32     // base file that shows through, 0 for none
+	limit   int64      // bytes of it that are still visible
+	written extent.Set // ranges below limit that the data file overlays
+	data    bool       // the data file exists
+	f       *os.File   // the data file, open while the node is busy
+	gen     uint64     // grows with every change of content
+
+	// What the last commit knows of the content: one hash for each chunk, "" where
+	// the chunk has changed since. It is nil before the first commit.
+	hashes []manifest.Hash
+}
+
+// attr needs Tree.mu (for the links), and takes n.mu.
+func (n *node) attr() Attr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return Attr{
+		Ino: n.ino, Mode: n.mode, Nlink: n.nlink(), UID: n.uid, GID: n.gid, Rdev: n.rdev, Size: n.size,
+		Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime,
+	}
+}
+
+// nlink needs Tree.mu.
+func (n *node) nlink() uint32 {
+	switch {
+	case len(n.links) == 0:
+		return 0
+	case n.dir != nil:
+		return 2 + n.dir.subdirs
+	}
+	return uint32(len(n.links))
+}
+
+// attrOp returns a record that sets the attributes to what they are, but for the
+// change time.
+func (n *node) attrOp(ctime int64) *opAttr {
+	return &opAttr{
+		ino: n.ino, mode: n.mode, uid: n.uid, gid: n.gid,
+		atime: n.atime, mtime: n.mtime, ctime: ctime,
+	}
+}
+
+// unlink forgets one name. It needs Tree.mu.
+func (n *node) unlink(parent Ino, name string) {
+	n.links = slices.DeleteFunc(n.links, func(l link) bool { return l.parent == parent && l.name == name })
+	n.setUnlinked()
+}
+
+// link adds a name. It needs Tree.mu.
+func (n *node) link(parent Ino, name string) {
+	n.links = append(n.links, link{parent, name})
+	n.setUnlinked()
+}
+
+func (n *node) setUnlinked() {
+	n.mu.Lock()
+	n.unlinked = len(n.links) == 0
+	n.mu.Unlock()
+}
+
+// materialize returns the node of an inode, making that of an untouched base entry
+// and of the directories above it: a directory without a node has nothing changed
+// below it. It answers nil for an inode that does not exist. It needs t.mu held for
+// writing.
+func (t *Tree) materialize(ino Ino) *node {
+	if n := t.nodes[ino]; n != nil || !t.base.has(ino) {
+		return n
+	}
+	r := uint32(ino)
+	x := &t.base.rows[r]
+	a := t.rowAttr(ino)
+	n := &node{
+		ino: ino, typ: a.Type(), mode: a.Mode, uid: a.UID, gid: a.GID, size: a.Size,
+		atime: a.Atime, mtime: a.Mtime, ctime: a.Ctime,
+	}
+	n.links = []link{{Ino(x.parent), t.base.name(r)}}
+	switch x.kind {
+	case rowDir:
+		n.dir = &dirState{row: r, subdirs: t.base.subdirs(r)}
+	case rowFile:
+		n.file = &fileState{row: r, limit: x.size}
+	case rowLink:
+		n.text = t.base.linkText(r)
+	}
+	t.nodes[ino] = n
+	t.materialize(Ino(x.parent))
+	return n
+}
+
+// writableNode returns the node of an inode that is about to be changed, and keeps
+// it and its data file until release.
+func (t *Tree) writableNode(ino Ino) (*node, error) {
+	if t.ov == nil {
+		return nil, unix.EROFS
+	}
+	t.mu.RLock()
+	n := t.nodes[ino]
+	t.mu.RUnlock()
+	if n == nil {
+		t.mu.Lock()
+		n = t.materialize(ino)
+		t.mu.Unlock()
+	}
+	if n == nil {
+		return nil, unix.ESTALE
+	}
+	n.hold()
+	return n, nil
+}
+
+func (n *node) hold() {
+	n.mu.Lock()
+	n.busy++
+	n.mu.Unlock()
+}
+
+// release ends what writableNode or an open began: the data file is closed after
+// the last user, and an unlinked node that nobody knows any more is dropped.
+func (t *Tree) release(n *node) {
+	n.mu.Lock()
+	n.busy--
+	idle := n.busy == 0
+	if idle && n.file != nil && n.file.f != nil {
+		n.file.f.Close()
+		n.file.f = nil
+	}
+	reap := idle && n.unlinked
+	n.mu.Unlock()
+	if reap {
+		t.reap(n)
+	}
+}
+
+// reap drops an unlinked node when neither the kernel nor an open file refers to it.
+func (t *Tree) reap(n *node) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.links) > 0 || n.busy > 0 || n.lookups.Load() > 0 || t.nodes[n.ino] != n {
+		return
+	}
+	if n.ino < firstOverlayIno && !n.forgotten() {
+		return
+	}
+	delete(t.nodes, n.ino)
+	if n.file != nil && n.file.data {
+		t.ov.discard(n.ino)
+	}
+}
+
+// forgotten reports whether the kernel has dropped its references to an unlinked
+// base inode. Those are not counted, so a node records the fact that FORGET came.
+func (n *node) forgotten() bool { return n.lookups.Load() < 0 }
+
+// Forget tells the tree that the kernel has dropped n references to an inode.
+func (t *Tree) Forget(ino Ino, refs uint64) {
+	t.mu.RLock()
+	n := t.nodes[ino]
+	t.mu.RUnlock()
+	if n == nil {
+		return
+	}
+	if ino < firstOverlayIno {
+		n.mu.Lock()
+		if n.unlinked {
+			n.lookups.Store(-1)
+		}
+		gone := n.unlinked
+		n.mu.Unlock()
+		if gone {
+			t.reap(n)
+		}
+		return
+	}
+	if n.lookups.Add(-int64(refs)) == 0 {
+		t.reap(n)
+	}
+}

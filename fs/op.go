@@ -1,0 +1,498 @@
+package fs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/snapfs/snapfs/fs/internal/extent"
+	"github.com/snapfs/snapfs/manifest"
+	"golang.org/x/sys/unix"
+)
+
+// op is one change of the overlay. A log record is a sequence of ops that take
+// effect together. Ops hold absolute values, so that replaying one twice does no
+// harm.
+type op interface {
+	append(b []byte) []byte
+	// apply needs Tree.mu held for writing. It cannot fail: what an op refers to
+	// was checked before it was logged, and damage is caught by checksums.
+	apply(t *Tree)
+}
+
+// nodeOp is an op that changes one node and needs only the lock of that node.
+type nodeOp interface {
+	op
+	applyNode(n *node)
+}
+
+const (
+	tagCreate = iota + 1
+	tagAttr
+	tagEntry
+	tagXattr
+	tagExtent
+	tagTruncate
+	tagData
+	tagContent
+	tagHashes
+	tagDirty
+	tagCommit
+	tagState
+)
+
+// opCreate makes a new inode.
+type opCreate struct {
+	opAttr
+	rdev uint32
+	text string
+}
+
+func (o *opCreate) append(b []byte) []byte {
+	b = o.appendFields(append(b, tagCreate))
+	return appendString(appendUint(b, uint64(o.rdev)), o.text)
+}
+
+func (o *opCreate) apply(t *Tree) {
+	n := &node{ino: o.ino, typ: o.mode & unix.S_IFMT, rdev: o.rdev, text: o.text, size: int64(len(o.text)), unlinked: true}
+	o.applyNode(n)
+	switch n.typ {
+	case unix.S_IFDIR:
+		n.dir = &dirState{}
+		n.size = dirSize
+	case unix.S_IFREG:
+		n.file = &fileState{}
+	}
+	t.nodes[o.ino] = n
+	t.nextIno = max(t.nextIno, o.ino+1)
+}
+
+// opAttr sets the attributes that chmod, chown and utimensat set.
+type opAttr struct {
+	ino                 Ino
+	mode, uid, gid      uint32
+	atime, mtime, ctime int64
+}
+
+func (o *opAttr) appendFields(b []byte) []byte {
+	b = appendUint(b, uint64(o.ino), uint64(o.mode), uint64(o.uid), uint64(o.gid))
+	return appendInt(b, o.atime, o.mtime, o.ctime)
+}
+
+func (o *opAttr) append(b []byte) []byte { return o.appendFields(append(b, tagAttr)) }
+
+func (o *opAttr) apply(t *Tree) { t.applyTo(o.ino, o) }
+
+func (o *opAttr) applyNode(n *node) {
+	n.mode, n.uid, n.gid = o.mode, o.uid, o.gid
+	n.atime, n.mtime, n.ctime = o.atime, o.mtime, o.ctime
+}
+
+// opEntry makes a name of a directory refer to an inode, or to nothing (0).
+type opEntry struct {
+	parent Ino
+	name   string
+	ino    Ino
+	when   int64 // 0 in a compacted log: times are recorded with the inodes
+}
+
+func (o *opEntry) append(b []byte) []byte {
+	b = appendUint(append(b, tagEntry), uint64(o.parent))
+	b = appendUint(appendString(b, o.name), uint64(o.ino))
+	return appendInt(b, o.when)
+}
+
+func (o *opEntry) apply(t *Tree) {
+	p := t.materialize(o.parent)
+	if p == nil || p.dir == nil {
+		return
+	}
+	if old := t.materialize(t.child(o.parent, o.name)); old != nil {
+		old.unlink(o.parent, o.name)
+		old.touch(o.when, false)
+		if old.dir != nil {
+			p.dir.subdirs--
+		}
+	}
+	p.touch(o.when, true)
+	var below Ino
+	if p.dir.row != 0 {
+		below = Ino(t.base.child(p.dir.row, o.name))
+	}
+	if below == o.ino {
+		delete(p.dir.names, o.name) // as in the base: nothing to remember
+	} else {
+		p.dir.set(o.name, o.ino)
+	}
+	n := t.materialize(o.ino)
+	if n == nil {
+		return
+	}
+	// A node that has just been materialised is linked under its base name already.
+	n.unlink(o.parent, o.name)
+	n.link(o.parent, o.name)
+	n.touch(o.when, false)
+	if n.dir != nil {
+		p.dir.subdirs++
+	}
+}
+
+func (d *dirState) set(name string, ino Ino) {
+	if d.names == nil {
+		d.names = make(map[string]Ino)
+	}
+	d.names[name] = ino
+}
+
+// touch sets the change time, and the modification time when content changed.
+func (n *node) touch(when int64, content bool) {
+	if when == 0 {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ctime = when
+	if content {
+		n.mtime = when
+	}
+}
+
+// opXattr sets an extended attribute, or removes it.
+type opXattr struct {
+	ino    Ino
+	name   string
+	remove bool
+	value  []byte
+	when   int64
+}
+
+func (o *opXattr) append(b []byte) []byte {
+	b = appendString(appendUint(append(b, tagXattr), uint64(o.ino)), o.name)
+	b = appendString(appendBool(b, o.remove), string(o.value))
+	return appendInt(b, o.when)
+}
+
+func (o *opXattr) apply(t *Tree) { t.applyTo(o.ino, o) }
+
+func (o *opXattr) applyNode(n *node) {
+	n.ctime = o.when
+	if o.remove {
+		delete(n.xattrs, o.name)
+		return
+	}
+	if n.xattrs == nil {
+		n.xattrs = make(map[string][]byte)
+	}
+	n.xattrs[o.name] = slices.Clone(o.value)
+}
+
+// opExtent records that a range of the base content is overlaid by the data file.
+type opExtent struct {
+	ino Ino
+	r   extent.Range
+}
+
+func (o *opExtent) append(b []byte) []byte {
+	return appendInt(appendUint(append(b, tagExtent), uint64(o.ino)), o.r.Off, o.r.End)
+}
+
+func (o *opExtent) apply(t *Tree) { t.applyTo(o.ino, o) }
+
+func (o *opExtent) applyNode(n *node) {
+	if n.file != nil {
+		n.file.written.Add(extent.Range{Off: o.r.Off, End: min(o.r.End, n.file.limit)})
+	}
+}
+
+// opTruncate lowers how much of the base content shows through.
+type opTruncate struct {
+	ino   Ino
+	limit int64
+}
+
+func (o *opTruncate) append(b []byte) []byte {
+	return appendInt(appendUint(append(b, tagTruncate), uint64(o.ino)), o.limit)
+}
+
+func (o *opTruncate) apply(t *Tree) { t.applyTo(o.ino, o) }
+
+func (o *opTruncate) applyNode(n *node) {
+	if n.file != nil && o.limit < n.file.limit {
+		n.file.limit = o.limit
+		n.file.written.Clip(o.limit)
+	}
+}
+
+// opData records that the inode has a data file.
+type opData struct{ ino Ino }
+
+func (o *opData) append(b []byte) []byte { return appendUint(append(b, tagData), uint64(o.ino)) }
+func (o *opData) apply(t *Tree)          { t.applyTo(o.ino, o) }
+
+func (o *opData) applyNode(n *node) {
+	if n.file != nil {
+		n.file.data = true
+	}
+}
+
+// opContent sets the whole content map of a file: in the first records of a
+// compacted log, and when an unlinked file gets a name.
+type opContent struct {
+	ino         Ino
+	row         uint32
+	data        bool
+	size, limit int64
+	written     []extent.Range
+}
+
+func (o *opContent) append(b []byte) []byte {
+	b = appendUint(append(b, tagContent), uint64(o.ino), uint64(o.row))
+	b = appendInt(appendBool(b, o.data), o.size, o.limit)
+	b = appendUint(b, uint64(len(o.written)))
+	for _, r := range o.written {
+		b = appendInt(b, r.Off, r.End)
+	}
+	return b
+}
+
+func (o *opContent) apply(t *Tree) { t.applyTo(o.ino, o) }
+
+func (o *opContent) applyNode(n *node) {
+	if n.file == nil {
+		return
+	}
+	n.size = o.size
+	*n.file = fileState{row: o.row, limit: o.limit, data: o.data, f: n.file.f, gen: n.file.gen + 1}
+	for _, r := range o.written {
+		n.file.written.Add(r)
+	}
+}
+
+// opHashes records the hashes of all chunks of a file, as committed.
+type opHashes struct {
+	ino    Ino
+	hashes []manifest.Hash
+}
+
+func (o *opHashes) append(b []byte) []byte {
+	b = appendUint(append(b, tagHashes), uint64(o.ino), uint64(len(o.hashes)))
+	for _, h := range o.hashes {
+		b = appendString(b, string(h))
+	}
+	return b
+}
+
+func (o *opHashes) apply(t *Tree) { t.applyTo(o.ino, o) }
+
+func (o *opHashes) applyNode(n *node) {
+	if n.file != nil {
+		n.file.hashes = o.hashes
+	}
+}
+
+// opDirty records that a chunk has changed since its hash was recorded.
+type opDirty struct {
+	ino   Ino
+	chunk int
+}
+
+func (o *opDirty) append(b []byte) []byte {
+	return appendUint(append(b, tagDirty), uint64(o.ino), uint64(o.chunk))
+}
+
+func (o *opDirty) apply(t *Tree) { t.applyTo(o.ino, o) }
+
+func (o *opDirty) applyNode(n *node) {
+	if n.file != nil && o.chunk < len(n.file.hashes) {
+		n.file.hashes[o.chunk] = ""
+	}
+}
+
+// opCommit records that a diff was published.
+type opCommit struct{ seq int }
+
+func (o *opCommit) append(b []byte) []byte { return appendUint(append(b, tagCommit), uint64(o.seq)) }
+func (o *opCommit) apply(t *Tree)          { t.commits = max(t.commits, o.seq) }
+
+// opState starts and ends the records of a compacted log. A log that ends with a
+// clean one was closed in order: sizes and times in it need no check.
+type opState struct {
+	next  Ino
+	clean bool
+}
+
+func (o *opState) append(b []byte) []byte {
+	return appendBool(appendUint(append(b, tagState), uint64(o.next)), o.clean)
+}
+
+func (o *opState) apply(t *Tree) { t.nextIno = max(t.nextIno, o.next) }
+
+// applyTo applies a nodeOp that was read from the log. An op on an inode that does
+// not exist belongs to a file that was unlinked while it was open.
+func (t *Tree) applyTo(ino Ino, o nodeOp) {
+	if n := t.materialize(ino); n != nil {
+		o.applyNode(n)
+	}
+}
+
+func appendUint(b []byte, vs ...uint64) []byte {
+	for _, v := range vs {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+func appendInt(b []byte, vs ...int64) []byte {
+	for _, v := range vs {
+		b = binary.AppendVarint(b, v)
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func appendBool(b []byte, v bool) []byte {
+	if v {
+		return append(b, 1)
+	}
+	return append(b, 0)
+}
+
+var errBadOp = errors.New("malformed operation")
+
+// opReader decodes ops. After the first malformed field every further one is zero,
+// and err is set.
+type opReader struct {
+	b   []byte
+	err error
+}
+
+func (r *opReader) fail() { r.b, r.err = nil, errBadOp }
+
+func (r *opReader) uint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *opReader) int() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *opReader) string() string {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return ""
+	}
+	s := string(r.b[:n])
+	r.b = r.b[n:]
+	return s
+}
+
+func (r *opReader) bool() bool {
+	if len(r.b) == 0 {
+		r.fail()
+		return false
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v != 0
+}
+
+func (r *opReader) ino() Ino    { return Ino(r.uint()) }
+func (r *opReader) u32() uint32 { return uint32(r.uint()) }
+
+func (r *opReader) attr() opAttr {
+	return opAttr{
+		ino: r.ino(), mode: r.u32(), uid: r.u32(), gid: r.u32(),
+		atime: r.int(), mtime: r.int(), ctime: r.int(),
+	}
+}
+
+// count reads a number of elements that take at least one byte each.
+func (r *opReader) count() int {
+	n := r.uint()
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (r *opReader) content() *opContent {
+	o := &opContent{ino: r.ino(), row: r.u32(), data: r.bool(), size: r.int(), limit: r.int()}
+	for range r.count() {
+		o.written = append(o.written, extent.Range{Off: r.int(), End: r.int()})
+	}
+	return o
+}
+
+func (r *opReader) hashes() *opHashes {
+	o := &opHashes{ino: r.ino()}
+	for range r.count() {
+		o.hashes = append(o.hashes, manifest.Hash(r.string()))
+	}
+	return o
+}
+
+func (r *opReader) next() op {
+	tag := r.b[0]
+	r.b = r.b[1:]
+	switch tag {
+	case tagCreate:
+		return &opCreate{opAttr: r.attr(), rdev: r.u32(), text: r.string()}
+	case tagAttr:
+		a := r.attr()
+		return &a
+	case tagEntry:
+		return &opEntry{parent: r.ino(), name: r.string(), ino: r.ino(), when: r.int()}
+	case tagXattr:
+		return &opXattr{ino: r.ino(), name: r.string(), remove: r.bool(), value: []byte(r.string()), when: r.int()}
+	case tagExtent:
+		return &opExtent{ino: r.ino(), r: extent.Range{Off: r.int(), End: r.int()}}
+	case tagTruncate:
+		return &opTruncate{ino: r.ino(), limit: r.int()}
+	case tagData:
+		return &opData{ino: r.ino()}
+	case tagContent:
+		return r.content()
+	case tagHashes:
+		return r.hashes()
+	case tagDirty:
+		return &opDirty{ino: r.ino(), chunk: int(r.u32())}
+	case tagCommit:
+		return &opCommit{seq: int(r.u32())}
+	case tagState:
+		return &opState{next: r.ino(), clean: r.bool()}
+	}
+	r.err = fmt.Errorf("unknown operation %d: this overlay was written by a newer snapfs", tag)
+	return nil
+}
+
+// decodeOps returns the ops of one log record.
+func decodeOps(payload []byte) ([]op, error) {
+	r := opReader{b: payload}
+	var ops []op
+	for len(r.b) > 0 {
+		o := r.next()
+		if r.err != nil {
+			return nil, r.err
+		}
+		ops = append(ops, o)
+	}
+	return ops, nil
+}

@@ -1,0 +1,518 @@
+package fs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/snapfs/snapfs/manifest"
+	"golang.org/x/sys/unix"
+)
+
+// blobs is a store in memory that counts what is read.
+type blobs map[manifest.Hash][]byte
+
+func (b blobs) put(p []byte) manifest.Hash {
+	h := manifest.Sum(p)
+	b[h] = p
+	return h
+}
+
+func (b blobs) ReadBlobAt(_ context.Context, blob manifest.Blob, p []byte, off int64) (int, error) {
+	content, ok := b[blob.Hash]
+	if !ok {
+		return 0, fmt.Errorf("no blob %s: %w", blob.Hash, os.ErrNotExist)
+	}
+	if off >= int64(len(content)) {
+		return 0, io.EOF
+	}
+	return copy(p, content[off:]), nil
+}
+
+// fixture is a base of a few files, with the chunk size so small that files of more
+// than 8 bytes are in chunks.
+const testChunk = 8
+
+type fixture struct {
+	t     *testing.T
+	blobs blobs
+	base  *Base
+	dir   string // overlay
+	tree  *Tree
+}
+
+// newFixture makes a base of lines "path=content", "path->target" and "path/".
+func newFixture(t *testing.T, lines ...string) *fixture {
+	t.Helper()
+	f := &fixture{t: t, blobs: blobs{}, dir: filepath.Join(t.TempDir(), "overlay")}
+	m := &manifest.Snapshot{HashAlg: manifest.XXH128, ChunkSize: testChunk}
+	for i, line := range lines {
+		mtime := int64(1_700_000_000_000_000 + i)
+		if path, target, ok := strings.Cut(line, "->"); ok {
+			m.Files = append(m.Files, manifest.File{Path: path, Target: target})
+		} else if path, content, ok := strings.Cut(line, "="); ok {
+			m.Files = append(m.Files, f.entry(path, content, mtime))
+		} else {
+			m.Dirs = append(m.Dirs, manifest.Dir{Path: strings.TrimSuffix(line, "/")})
+		}
+	}
+	base, err := NewBase(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.base = base
+	f.open()
+	t.Cleanup(func() { f.tree.Close() })
+	return f
+}
+
+func (f *fixture) entry(path, content string, mtime int64) manifest.File {
+	e := manifest.File{Path: path, Size: int64(len(content)), ModTime: mtime, Runnable: strings.HasSuffix(path, ".sh")}
+	if len(content) <= testChunk {
+		e.Hash = f.blobs.put([]byte(content))
+		return e
+	}
+	for c := range slices.Chunk([]byte(content), testChunk) {
+		e.Chunks = append(e.Chunks, f.blobs.put(c))
+	}
+	return e
+}
+
+func (f *fixture) open() {
+	f.t.Helper()
+	tree, err := New(f.base, f.blobs, f.dir, Options{UID: 7, GID: 8, Umask: 0o022, BaseID: "base"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.tree = tree
+}
+
+// crash opens the overlay again as after a kill -9: without Close.
+func (f *fixture) crash() {
+	f.t.Helper()
+	close(f.tree.ov.closing)
+	<-f.tree.ov.done
+	f.tree.ov.log.Close()
+	f.tree.ov.lock.Unlock()
+	f.open()
+}
+
+func (f *fixture) reopen() {
+	f.t.Helper()
+	if err := f.tree.Close(); err != nil {
+		f.t.Fatal(err)
+	}
+	f.open()
+}
+
+func (f *fixture) ino(path string) Ino {
+	f.t.Helper()
+	ino := RootIno
+	for name := range strings.SplitSeq(path, "/") {
+		a, err := f.tree.Lookup(ino, name)
+		if err != nil {
+			f.t.Fatalf("lookup %s of %s: %v", name, path, err)
+		}
+		f.tree.Forget(a.Ino, 1)
+		ino = a.Ino
+	}
+	return ino
+}
+
+func (f *fixture) parent(path string) (Ino, string) {
+	dir, name := splitPath(path)
+	if dir == "" {
+		return RootIno, name
+	}
+	return f.ino(dir), name
+}
+
+func (f *fixture) write(path, content string, off int64) {
+	f.t.Helper()
+	dir, name := f.parent(path)
+	file, a, err := f.tree.Create(dir, name, 0o644, Owner{7, 8})
+	if errors.Is(err, unix.EEXIST) {
+		file, err = f.tree.Open(f.ino(path), unix.O_RDWR)
+	} else if err == nil {
+		defer f.tree.Forget(a.Ino, 1)
+	}
+	if err != nil {
+		f.t.Fatalf("open %s: %v", path, err)
+	}
+	defer file.Close()
+	if n, err := file.WriteAt([]byte(content), off); err != nil || n != len(content) {
+		f.t.Fatalf("write %s: %d, %v", path, n, err)
+	}
+}
+
+func (f *fixture) truncate(path string, size int64) {
+	f.t.Helper()
+	if _, err := f.tree.SetAttr(f.ino(path), SetAttr{Size: &size}); err != nil {
+		f.t.Fatalf("truncate %s: %v", path, err)
+	}
+}
+
+func (f *fixture) rename(from, to string) {
+	f.t.Helper()
+	d1, n1 := f.parent(from)
+	d2, n2 := f.parent(to)
+	if err := f.tree.Rename(d1, n1, d2, n2, 0); err != nil {
+		f.t.Fatalf("rename %s to %s: %v", from, to, err)
+	}
+}
+
+func (f *fixture) remove(path string) {
+	f.t.Helper()
+	d, n := f.parent(path)
+	err := f.tree.Unlink(d, n)
+	if errors.Is(err, unix.EISDIR) {
+		err = f.tree.Rmdir(d, n)
+	}
+	if err != nil {
+		f.t.Fatalf("remove %s: %v", path, err)
+	}
+}
+
+// dump lists the whole tree in the notation of newFixture.
+func (f *fixture) dump() string {
+	f.t.Helper()
+	var b strings.Builder
+	f.dumpDir(&b, RootIno, "")
+	return b.String()
+}
+
+func (f *fixture) dumpDir(b *strings.Builder, ino Ino, prefix string) {
+	d, err := f.tree.OpenDir(ino)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for i := 0; ; i++ {
+		e, ok := d.Entry(i)
+		if !ok {
+			return
+		}
+		path := prefix + e.Name
+		switch e.Type {
+		case unix.S_IFDIR:
+			fmt.Fprintf(b, "%s/\n", path)
+			f.dumpDir(b, e.Ino, path+"/")
+		case unix.S_IFLNK:
+			text, err := f.tree.Readlink(e.Ino)
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			fmt.Fprintf(b, "%s->%s\n", path, text)
+		case unix.S_IFREG:
+			fmt.Fprintf(b, "%s=%s\n", path, f.content(e.Ino))
+		}
+	}
+}
+
+func (f *fixture) content(ino Ino) string {
+	f.t.Helper()
+	file, err := f.tree.Open(ino, unix.O_RDONLY)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer file.Close()
+	a, err := f.tree.GetAttr(ino)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	buf := make([]byte, a.Size+10)
+	n, err := file.ReadAt(context.Background(), buf, 0)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if int64(n) != a.Size {
+		f.t.Fatalf("read %d bytes of a file of %d", n, a.Size)
+	}
+	return string(bytes.ReplaceAll(buf[:n], []byte{0}, []byte{'0'}))
+}
+
+func (f *fixture) want(lines ...string) {
+	f.t.Helper()
+	want := strings.Join(lines, "\n") + "\n"
+	if got := f.dump(); got != want {
+		f.t.Fatalf("tree is\n%s\nwant\n%s", got, want)
+	}
+}
+
+// settled checks the tree now, after a crash, and after a clean close.
+func (f *fixture) settled(lines ...string) {
+	f.t.Helper()
+	f.want(lines...)
+	f.crash()
+	f.want(lines...)
+	f.reopen()
+	f.want(lines...)
+	f.reopen()
+	f.want(lines...)
+}
+
+var story = []string{"a/b/deep=0123456789abcdefXYZ", "a/small=hello", "a/up->top", "empty/", "run.sh=#!", "top="}
+
+func TestBaseShowsThrough(t *testing.T) {
+	f := newFixture(t, story...)
+	f.settled("a/", "a/b/", "a/b/deep=0123456789abcdefXYZ", "a/small=hello", "a/up->../top", "empty/", "run.sh=#!", "top=")
+	a, err := f.tree.GetAttr(f.ino("run.sh"))
+	if err != nil || a.Mode != unix.S_IFREG|0o755 || a.UID != 7 || a.GID != 8 || a.Nlink != 1 || a.Mtime != 1_700_000_000_000_004_000 {
+		t.Fatalf("run.sh: %+v, %v", a, err)
+	}
+	if a, err = f.tree.GetAttr(RootIno); err != nil || a.Mode != unix.S_IFDIR|0o755 || a.Nlink != 4 {
+		t.Fatalf("root: %+v, %v", a, err)
+	}
+}
+
+func TestWriteOverBaseKeepsTheRest(t *testing.T) {
+	f := newFixture(t, story...)
+	f.write("a/b/deep", "__", 7)
+	f.settled("a/", "a/b/", "a/b/deep=0123456__9abcdefXYZ", "a/small=hello", "a/up->../top", "empty/", "run.sh=#!", "top=")
+	if got := f.blobs[manifest.Sum([]byte("01234567"))]; string(got) != "01234567" {
+		t.Fatal("the base blob was changed")
+	}
+}
+
+func TestTruncateThenExtendReadsZeros(t *testing.T) {
+	f := newFixture(t, "f=0123456789")
+	f.truncate("f", 3)
+	f.truncate("f", 12)
+	f.settled("f=012000000000")
+	f.write("f", "x", 14)
+	f.write("f", "y", 1)
+	f.settled("f=0y200000000000x")
+}
+
+func TestRenameBaseDirectory(t *testing.T) {
+	f := newFixture(t, story...)
+	f.rename("a", "empty/moved")
+	f.write("empty/moved/b/new", "n", 0)
+	f.remove("empty/moved/small")
+	f.settled("empty/", "empty/moved/", "empty/moved/b/", "empty/moved/b/deep=0123456789abcdefXYZ", "empty/moved/b/new=n",
+		"empty/moved/up->../top", "run.sh=#!", "top=")
+	f.rename("empty/moved", "a")
+	f.settled("a/", "a/b/", "a/b/deep=0123456789abcdefXYZ", "a/b/new=n", "a/up->../top", "empty/", "run.sh=#!", "top=")
+}
+
+func TestExchangeAndReplace(t *testing.T) {
+	f := newFixture(t, "d/x=1", "f=2", "g=3")
+	if err := f.tree.Rename(RootIno, "d", RootIno, "f", unix.RENAME_EXCHANGE); err != nil {
+		t.Fatal(err)
+	}
+	f.settled("d=2", "f/", "f/x=1", "g=3")
+	f.rename("g", "d")
+	f.settled("d=3", "f/", "f/x=1")
+	for _, bad := range []struct {
+		from, to string
+		flags    uint32
+		want     error
+	}{
+		{"d", "f", 0, unix.EISDIR},
+		{"f", "d", 0, unix.ENOTDIR},
+		{"d", "f", unix.RENAME_NOREPLACE, unix.EEXIST},
+		{"none", "x", 0, unix.ENOENT},
+		{"d", "none", unix.RENAME_EXCHANGE, unix.ENOENT},
+	} {
+		if err := f.tree.Rename(RootIno, bad.from, RootIno, bad.to, bad.flags); !errors.Is(err, bad.want) {
+			t.Errorf("rename %s to %s (%d): %v, want %v", bad.from, bad.to, bad.flags, err, bad.want)
+		}
+	}
+	if err := f.tree.Rename(RootIno, "f", f.ino("f"), "below", 0); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("rename into itself: %v", err)
+	}
+}
+
+func TestUnlinkedFileLivesUntilClosed(t *testing.T) {
+	f := newFixture(t, "base=0123456789", "keep=k")
+	file, err := f.tree.Open(f.ino("base"), unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.remove("base")
+	f.write("base", "new", 0)
+	buf := make([]byte, 20)
+	if n, err := file.ReadAt(context.Background(), buf, 0); err != nil || string(buf[:n]) != "0123456789" {
+		t.Fatalf("old handle reads %q, %v", buf[:n], err)
+	}
+	if a, err := f.tree.GetAttr(file.Ino()); err != nil || a.Nlink != 0 {
+		t.Fatalf("unlinked: %+v, %v", a, err)
+	}
+	file.Close()
+	f.settled("base=new", "keep=k")
+}
+
+func TestHardLinks(t *testing.T) {
+	f := newFixture(t, "d/", "x=1")
+	if _, err := f.tree.Link(f.ino("x"), f.ino("d"), "y"); err != nil {
+		t.Fatal(err)
+	}
+	f.write("d/y", "2", 0)
+	f.settled("d/", "d/y=2", "x=2")
+	if a, b := f.ino("x"), f.ino("d/y"); a != b {
+		t.Fatalf("inodes %d and %d", a, b)
+	}
+	if a, err := f.tree.GetAttr(f.ino("x")); err != nil || a.Nlink != 2 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	f.remove("x")
+	f.settled("d/", "d/y=2")
+}
+
+func TestChunksAreKnownUntilTheyChange(t *testing.T) {
+	f := newFixture(t, "f=0123456789abcdefXYZ")
+	f.write("f", "_", 9)
+	changes := f.tree.Changes()
+	if len(changes) != 1 || changes[0].Content == nil {
+		t.Fatalf("changes: %+v", changes)
+	}
+	var known []bool
+	for _, c := range changes[0].Content.Chunks {
+		known = append(known, c.Hash != "")
+	}
+	if !slices.Equal(known, []bool{true, false, true}) {
+		t.Fatalf("known chunks: %v", known)
+	}
+}
+
+// kinds lists changes as status does, in short.
+func (f *fixture) kinds() string {
+	var parts []string
+	for _, c := range f.tree.Changes() {
+		s := fmt.Sprintf("%c %s", c.Kind, c.Path)
+		if c.From != "" {
+			s += "<" + c.From
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func TestChanges(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(f *fixture)
+		want string
+	}{
+		{"nothing", func(*fixture) {}, ""},
+		{"new file", func(f *fixture) { f.write("a/n", "1", 0) }, "A a/n"},
+		{"written file", func(f *fixture) { f.write("a/small", "H", 0) }, "M a/small"},
+		{"chmod x", func(f *fixture) { f.chmod("a/small", 0o755) }, "M a/small"},
+		{"chmod without effect", func(f *fixture) { f.chmod("a/small", 0o600) }, ""},
+		{"deleted file", func(f *fixture) { f.remove("a/small") }, "D a/small"},
+		{"deleted and made again", func(f *fixture) { f.remove("top"); f.write("top", "x", 0) }, "M top"},
+		{"renamed file", func(f *fixture) { f.rename("a/small", "s") }, "D a/small, A s<a/small"},
+		{"renamed and back", func(f *fixture) { f.rename("a", "z"); f.rename("z", "a") }, ""},
+		{"renamed directory", func(f *fixture) { f.rename("a/b", "b") }, "D a/b, D a/b/deep, A b<a/b, A b/deep<a/b/deep"},
+		{"file becomes directory", func(f *fixture) { f.remove("top"); f.mkdir("top"); f.write("top/x", "1", 0) }, "D top, T top, A top/x"},
+		{"new empty directory", func(f *fixture) { f.mkdir("n") }, "A n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFixture(t, story...)
+			test.do(f)
+			if got := f.kinds(); got != test.want {
+				t.Errorf("changes: %q, want %q", got, test.want)
+			}
+			f.crash()
+			if got := f.kinds(); got != test.want {
+				t.Errorf("changes after a crash: %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func (f *fixture) chmod(path string, mode uint32) {
+	f.t.Helper()
+	if _, err := f.tree.SetAttr(f.ino(path), SetAttr{Mode: &mode}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) mkdir(path string) {
+	f.t.Helper()
+	d, n := f.parent(path)
+	if _, err := f.tree.Mkdir(d, n, 0o755, Owner{7, 8}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestOverlayIsLockedAndKnowsItsBase(t *testing.T) {
+	f := newFixture(t, story...)
+	if _, err := New(f.base, f.blobs, f.dir, Options{BaseID: "base"}); !errors.Is(err, ErrInUse) {
+		t.Fatalf("second open: %v", err)
+	}
+	f.tree.Close()
+	if _, err := New(f.base, f.blobs, f.dir, Options{BaseID: "other"}); !errors.Is(err, ErrOtherBase) {
+		t.Fatalf("other base: %v", err)
+	}
+	f.open()
+}
+
+func TestReadOnlyTree(t *testing.T) {
+	f := newFixture(t, story...)
+	ro, err := New(f.base, f.blobs, "", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ro.Mkdir(RootIno, "x", 0o755, Owner{}); !errors.Is(err, unix.EROFS) {
+		t.Errorf("mkdir: %v", err)
+	}
+	if _, err := ro.Open(f.ino("top"), unix.O_RDWR); !errors.Is(err, unix.EROFS) {
+		t.Errorf("open for writing: %v", err)
+	}
+	if err := ro.Unlink(RootIno, "top"); !errors.Is(err, unix.EROFS) {
+		t.Errorf("unlink: %v", err)
+	}
+}
+
+func TestMissingBlobIsAnIOError(t *testing.T) {
+	f := newFixture(t, "f=content")
+	clear(f.blobs)
+	file, err := f.tree.Open(f.ino("f"), unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = file.ReadAt(context.Background(), make([]byte, 4), 0)
+	if Errno(err) != unix.EIO {
+		t.Fatalf("read: %v (%v), want EIO", err, Errno(err))
+	}
+}
+
+func TestNewBaseRefusesHostileEntries(t *testing.T) {
+	h := manifest.Sum(nil)
+	file := func(paths ...string) (list []manifest.File) {
+		for _, p := range paths {
+			list = append(list, manifest.File{Path: p, Hash: h})
+		}
+		return list
+	}
+	tests := map[string][]manifest.File{
+		"escapes":              file("../x"),
+		"escapes inside":       file("a/../../x"),
+		"dot":                  file("a/./x"),
+		"empty component":      file("a//x"),
+		"absolute":             file("/etc/x"),
+		"NUL":                  file("a\x00b"),
+		"component too long":   file(strings.Repeat("x", 256)),
+		"below a file":         file("a", "a/b"),
+		"twice":                file("a", "b", "a"),
+		"hash that is a path":  {{Path: "a", Hash: "../../x"}},
+		"no hash":              {{Path: "a"}},
+		"size not that of all": {{Path: "a", Size: 20, Chunks: []manifest.Hash{h, h}}},
+	}
+	for name, files := range tests {
+		t.Run(name, func(t *testing.T) {
+			var bad *BaseError
+			if _, err := NewBase(&manifest.Snapshot{ChunkSize: testChunk, Files: files}); !errors.As(err, &bad) {
+				t.Errorf("accepted: %v", err)
+			}
+		})
+	}
+}
