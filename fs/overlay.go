@@ -41,11 +41,15 @@ var (
 // OverlayInfo describes an overlay that is not necessarily open.
 type OverlayInfo struct {
 	Version    int       `json:"version"`
-	BaseID     string    `json:"baseId"`               // see Options.BaseID
+	BaseID     string    `json:"baseId"`               // names the base: an overlay made on another one is refused
 	Manifests  []string  `json:"manifests,omitempty"`  // what was mounted: the base, then the diffs
 	Store      string    `json:"store,omitempty"`      // where the contents lie
 	MountPoint string    `json:"mountPoint,omitempty"` // where it was mounted last
 	Created    time.Time `json:"created"`
+
+	// Settings is whatever else the program that opened the overlay needs to open it
+	// again. Package fs does not look into it.
+	Settings json.RawMessage `json:"settings,omitempty"`
 }
 
 // ReadOverlayInfo describes the overlay in dir. A directory that holds none yet
@@ -76,6 +80,26 @@ func WriteOverlayInfo(dir string, info OverlayInfo) error {
 		return err
 	}
 	return renameio.WriteFile(filepath.Join(dir, metaFile), append(b, '\n'), 0o600)
+}
+
+// RemoveOverlay deletes the overlay in dir, and dir itself when nothing else is in
+// it. It refuses one that is in use. Everything that was not committed is lost.
+func RemoveOverlay(dir string) error {
+	ov, err := lockOverlay(dir)
+	if err != nil {
+		return err
+	}
+	defer ov.lock.Unlock()
+	// The description goes first: without it, what a crash leaves is no overlay.
+	for _, name := range []string{metaFile, logFile, dataDir, commitsDir, lockFile} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
+	return nil
 }
 
 // OverlayCommits returns the paths of the diff manifests that were published from
@@ -164,20 +188,23 @@ func lockOverlay(dir string) (*overlay, error) {
 	return ov, nil
 }
 
-// checkInfo refuses an overlay of another base, and describes a new one.
+// checkInfo refuses an overlay of another base, and describes it anew otherwise.
 func (t *Tree) checkInfo(dir string) error {
+	want := t.opts.Info
+	want.MountPoint = t.opts.MountPoint
 	info, err := ReadOverlayInfo(dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return WriteOverlayInfo(dir, OverlayInfo{BaseID: t.opts.BaseID, Created: time.Now().UTC()})
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		want.Created = time.Now().UTC()
+		return WriteOverlayInfo(dir, want)
+	case err != nil:
 		return err
-	}
-	if info.BaseID != t.opts.BaseID {
+	case info.BaseID != want.BaseID:
 		return fmt.Errorf("%w: %s was made on base %s, not on %s; mount that base, or choose another overlay directory",
-			ErrOtherBase, dir, info.BaseID, t.opts.BaseID)
+			ErrOtherBase, dir, info.BaseID, want.BaseID)
 	}
-	return nil
+	want.Created = info.Created
+	return WriteOverlayInfo(dir, want)
 }
 
 // recover reads the log and brings the state of the data files in.

@@ -27,9 +27,9 @@ type Options struct {
 	// link targets inside the tree from those outside.
 	MountPoint string
 
-	// BaseID names the base for the overlay (the hash of its manifest): an overlay
-	// made on another base is refused.
-	BaseID string
+	// Info describes the overlay to those who find it later. An overlay whose BaseID
+	// is another one is refused.
+	Info OverlayInfo
 
 	// Parent is what commits are compared with: the base with every diff applied
 	// that the overlay has committed. Nil means the base itself.

@@ -87,7 +87,7 @@ func (f *fixture) entry(path, content string, mtime int64) manifest.File {
 
 func (f *fixture) open() {
 	f.t.Helper()
-	tree, err := New(f.base, f.blobs, f.dir, Options{UID: 7, GID: 8, Umask: 0o022, BaseID: "base"})
+	tree, err := New(f.base, f.blobs, f.dir, Options{UID: 7, GID: 8, Umask: 0o022, Info: OverlayInfo{BaseID: "base"}})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -445,11 +445,11 @@ func (f *fixture) mkdir(path string) {
 
 func TestOverlayIsLockedAndKnowsItsBase(t *testing.T) {
 	f := newFixture(t, story...)
-	if _, err := New(f.base, f.blobs, f.dir, Options{BaseID: "base"}); !errors.Is(err, ErrInUse) {
+	if _, err := New(f.base, f.blobs, f.dir, Options{Info: OverlayInfo{BaseID: "base"}}); !errors.Is(err, ErrInUse) {
 		t.Fatalf("second open: %v", err)
 	}
 	f.tree.Close()
-	if _, err := New(f.base, f.blobs, f.dir, Options{BaseID: "other"}); !errors.Is(err, ErrOtherBase) {
+	if _, err := New(f.base, f.blobs, f.dir, Options{Info: OverlayInfo{BaseID: "other"}}); !errors.Is(err, ErrOtherBase) {
 		t.Fatalf("other base: %v", err)
 	}
 	f.open()
