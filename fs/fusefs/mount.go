@@ -1,0 +1,137 @@
+package fusefs
+
+import (
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/rs/zerolog"
+	"github.com/snapfs/snapfs/fs"
+)
+
+const (
+	fsType = "snapfs" // the mount table shows fuse.snapfs
+
+	// maxRequest is the largest READ and WRITE, in bytes: what the kernel allows by
+	// default.
+	maxRequest = 1 << 20
+
+	// maxBackground is how many read-ahead requests the kernel keeps in flight.
+	maxBackground = 64
+
+	// readAheadKiB is how far the kernel reads ahead. Its default, 128 KiB, costs
+	// half the throughput of sequential reads. Only root may change it.
+	readAheadKiB = 1024
+)
+
+// MountOptions configure a mount. The zero value is usable.
+type MountOptions struct {
+	AllowOther bool     // users other than the one who mounts may see the mount
+	ReadOnly   bool     // the kernel refuses every change
+	FSName     string   // first column of df; "snapfs" when empty
+	Options    []string // further options, as after mount -o: "noexec", "noatime", …
+
+	Log   zerolog.Logger // failed requests, and troubles of the connection
+	Debug bool           // log every request and reply to standard error
+}
+
+// Server serves one mount.
+type Server struct {
+	dir  string
+	fuse *fuse.Server
+}
+
+// Mount makes tree visible at the directory dir. The mount answers as soon as Serve
+// runs; until then whoever touches it waits. As root it mounts directly; for anybody
+// else fusermount3 does.
+//
+// The process that serves a mount must not use it: a system call that waits for its
+// own process may never return.
+func Mount(tree *fs.Tree, dir string, opts MountOptions) (*Server, error) {
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir) // as the mount table will show it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mount point: %w", err)
+	}
+	if opts.FSName == "" {
+		opts.FSName = fsType
+	}
+	fd, err := attach(dir, &opts)
+	if err != nil {
+		return nil, fmt.Errorf("mount on %s: %w", dir, err)
+	}
+	// A path of this form makes go-fuse take over a connection that exists.
+	server, err := fuse.NewServer(New(tree, opts.Log), "/dev/fd/"+strconv.Itoa(fd), opts.forServer())
+	if err != nil {
+		detach(dir, true)
+		return nil, fmt.Errorf("mount on %s: %w", dir, err)
+	}
+	setReadAhead(dir)
+	return &Server{dir: dir, fuse: server}, nil
+}
+
+func (o *MountOptions) forServer() *fuse.MountOptions {
+	return &fuse.MountOptions{
+		FsName:        o.FSName,
+		Name:          fsType,
+		MaxWrite:      maxRequest,
+		MaxBackground: maxBackground,
+		Debug:         o.Debug,
+		Logger:        log.New(o.Log, "", 0),
+
+		// The tree changes only through the mount: whatever the kernel has cached is right.
+		ExplicitDataCacheControl: true,
+		EnableSymlinkCaching:     true,
+	}
+}
+
+// Dir returns the mount point: absolute, without symbolic links.
+func (s *Server) Dir() string { return s.dir }
+
+// Serve answers requests until the file system is unmounted, by whomever, and the
+// last process has let go of it. It must be called once.
+func (s *Server) Serve() { s.fuse.Serve() }
+
+// Unmount detaches the mount, which makes Serve return. The error matches
+// unix.EBUSY while files of it are open or processes work in it.
+func (s *Server) Unmount() error { return detach(s.dir, false) }
+
+// UnmountLazy takes the mount out of sight at once. Serve returns when the last
+// process has let go of it.
+func (s *Server) UnmountLazy() error { return detach(s.dir, true) }
+
+// setReadAhead widens the read-ahead of the mount. It is a precaution against slow
+// reads only, so failing, as everybody but root does, is no error.
+func setReadAhead(dir string) {
+	// The mount table, not stat: stat would ask the server, which does not run yet.
+	dev, err := mountDevice(dir)
+	if err != nil {
+		return
+	}
+	_ = os.WriteFile("/sys/class/bdi/"+dev+"/read_ahead_kb", []byte(strconv.Itoa(readAheadKiB)), 0)
+}
+
+// mountDevice returns the device number, "major:minor", of what is mounted on dir.
+func mountDevice(dir string) (string, error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return "", err
+	}
+	dev := ""
+	escaped := strings.NewReplacer(" ", `\040`, "\t", `\011`, "\n", `\012`, `\`, `\134`).Replace(dir)
+	for line := range strings.Lines(string(table)) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == escaped {
+			dev = f[2] // the last one covers those before it
+		}
+	}
+	if dev == "" {
+		return "", fmt.Errorf("nothing is mounted on %s", dir)
+	}
+	return dev, nil
+}
