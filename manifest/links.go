@@ -18,18 +18,20 @@ const (
 // consulted, never a file system.
 type Links struct {
 	files []*File // by path
-	dirs  []*Dir  // by path
+	dirs  []*Dir  // by path, without roots
 }
 
 // NewLinks returns the Links of the manifest with the given entries, which must not
 // change as long as the Links are used.
 func NewLinks(files []File, dirs []Dir) *Links {
-	l := &Links{files: make([]*File, len(files)), dirs: make([]*Dir, len(dirs))}
+	l := &Links{files: make([]*File, len(files)), dirs: make([]*Dir, 0, len(dirs))}
 	for i := range files {
 		l.files[i] = &files[i]
 	}
 	for i := range dirs {
-		l.dirs[i] = &dirs[i]
+		if !isRoot(dirs[i].Path) {
+			l.dirs = append(l.dirs, &dirs[i])
+		}
 	}
 	slices.SortFunc(l.files, func(a, b *File) int { return strings.Compare(a.Path, b.Path) })
 	slices.SortFunc(l.dirs, func(a, b *Dir) int { return strings.Compare(a.Path, b.Path) })
@@ -58,16 +60,15 @@ func (l *Links) below(dir string) ([]*File, []*Dir) {
 	}
 	from := strings.TrimSuffix(dir, "/") + "/"
 	to := from[:len(from)-1] + "0" // "0" is the successor of "/"
-	files := l.files[l.searchFiles(from):l.searchFiles(to)]
-	dirs := l.dirs[l.searchDirs(from):l.searchDirs(to)]
-	if len(dirs) > 0 && dirs[0].Path == dir { // the root itself
-		dirs = dirs[1:]
-	}
-	return files, dirs
+	return l.files[l.searchFiles(from):l.searchFiles(to)], l.dirs[l.searchDirs(from):l.searchDirs(to)]
 }
 
-// isDir reports whether path is a directory: listed as one, or holding something.
+// isDir reports whether path is a directory: a root, listed as one, or holding
+// something.
 func (l *Links) isDir(path string) bool {
+	if isRoot(path) {
+		return true
+	}
 	if i := l.searchDirs(path); i < len(l.dirs) && l.dirs[i].Path == path && !l.dirs[i].Deleted {
 		return true
 	}

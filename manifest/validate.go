@@ -163,21 +163,17 @@ func (m *Manifest[P, K]) checkTotal() error {
 // checkUnique reports a path that occurs twice. The set it returns holds the file
 // where a diff has a file and a directory at one path.
 func (m *Manifest[P, K]) checkUnique() (*pathSet, error) {
-	set := newPathSet(m.Files, m.Dirs)
-	for i := range m.Files {
-		if _, dup := set.add(i); dup {
-			return nil, invalidf("duplicate path: %s", m.Files[i].Path)
+	var err error
+	set := newPathSet(m.Files, m.Dirs, func(first, other int) {
+		if err == nil && !m.mayClash(first, other) {
+			err = invalidf("duplicate path: %s", pathAt(m.Files, m.Dirs, other))
 		}
-	}
-	for i := range m.Dirs {
-		other, dup := set.add(len(m.Files) + i)
-		if !dup {
-			continue
-		}
-		replaced := other < len(m.Files) && m.Files[other].Deleted != m.Dirs[i].Deleted
-		if !m.IsDiff() || !replaced {
-			return nil, invalidf("duplicate path: %s", m.Dirs[i].Path)
-		}
-	}
-	return set, nil
+	})
+	return set, err
+}
+
+// mayClash reports whether a diff replaces a file by a directory or the reverse.
+func (m *Manifest[P, K]) mayClash(first, other int) bool {
+	d := other - len(m.Files)
+	return m.IsDiff() && d >= 0 && first < len(m.Files) && m.Files[first].Deleted != m.Dirs[d].Deleted
 }

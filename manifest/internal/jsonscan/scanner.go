@@ -8,9 +8,11 @@
 package jsonscan
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -66,9 +68,16 @@ func (s *Scanner) Err() error { return s.err }
 func (s *Scanner) Offset() int64 { return s.base + int64(s.pos) }
 
 func (s *Scanner) fail(reason string) {
+	s.stop(&SyntaxError{Offset: s.Offset(), Reason: reason})
+}
+
+// stop makes err the result of the scan, unless there is one already, and hides the
+// rest of the input.
+func (s *Scanner) stop(err error) {
 	if s.err == nil {
-		s.err = &SyntaxError{Offset: s.Offset(), Reason: reason}
+		s.err = err
 	}
+	s.end = s.pos
 }
 
 // fill reads more input behind the window, moving the bytes that are still needed
@@ -97,7 +106,7 @@ func (s *Scanner) read() bool {
 		n, err := s.r.Read(s.buf[s.end:])
 		s.end += n
 		if s.limit -= int64(n); s.limit < 0 {
-			s.err = ErrTooLarge
+			s.stop(ErrTooLarge)
 			return false
 		}
 		switch {
@@ -105,22 +114,26 @@ func (s *Scanner) read() bool {
 			s.eof = true
 			return n > 0
 		case err != nil:
-			s.err = err
+			s.stop(err)
 			return false
 		case n > 0:
 			return true
 		}
 	}
-	s.err = io.ErrNoProgress
+	s.stop(io.ErrNoProgress)
 	return false
 }
 
 // peek skips white space and returns the next byte without consuming it, or 0 at
 // the end of the input and after an error.
 func (s *Scanner) peek() byte {
-	if s.err != nil {
-		return 0
+	if s.pos < s.end && s.buf[s.pos] > ' ' {
+		return s.buf[s.pos]
 	}
+	return s.skipSpace()
+}
+
+func (s *Scanner) skipSpace() byte {
 	for {
 		for s.pos < s.end {
 			switch c := s.buf[s.pos]; c {
@@ -230,50 +243,57 @@ func (s *Scanner) NextKey() (key []byte, ok bool) {
 func (s *Scanner) scanString() (from, to int, escaped bool) {
 	i, ascii := s.keep+1, true
 	for {
-		for i < s.end {
-			c := s.buf[i]
-			switch {
-			case plain[c]:
-				i++
-			case c == '"':
-				from, to = 1, i-s.keep
-				s.pos = i + 1
-				if !ascii && !utf8.Valid(s.buf[s.keep:i]) {
-					s.fail("string is not valid UTF-8")
-				}
-				return from, to, escaped
-			case c == '\\' && i+1 < s.end:
-				escaped = true
-				i += 2
-			case c == '\\':
-				goto refill
-			case c >= utf8.RuneSelf:
-				ascii = false
-				i++
-			default:
-				s.pos = i
-				s.fail("control character in a string")
+		i += plainPrefix(s.buf[i:s.end])
+		if i == s.end || s.buf[i] == '\\' && i+1 == s.end {
+			n := i - s.keep
+			if !s.fill() {
+				s.pos = s.end
+				s.fail("unexpected end of text inside a string")
 				return 0, 0, false
 			}
+			i = s.keep + n
+			continue
 		}
-	refill:
-		n := i - s.keep
-		if !s.fill() {
-			s.pos = s.end
-			s.fail("unexpected end of text inside a string")
+		switch c := s.buf[i]; {
+		case c == '"':
+			s.pos = i + 1
+			if !ascii && !utf8.Valid(s.buf[s.keep:i]) {
+				s.fail("string is not valid UTF-8")
+			}
+			return 1, i - s.keep, escaped
+		case c == '\\':
+			escaped = true
+			i += 2
+		case c >= utf8.RuneSelf:
+			ascii = false
+			i++
+		default:
+			s.pos = i
+			s.fail("control character in a string")
 			return 0, 0, false
 		}
-		i = s.keep + n
 	}
 }
 
-// plain marks the bytes that stand for themselves inside a string.
-var plain = func() (t [256]bool) {
-	for c := 0x20; c < utf8.RuneSelf; c++ {
-		t[c] = c != '"' && c != '\\'
+// plainPrefix returns how many bytes at the front of b stand for themselves inside a
+// string: ASCII without control characters, quotes and backslashes. It looks at
+// eight bytes at a time; in every byte of the mask the highest bit is the answer.
+func plainPrefix(b []byte) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		x := binary.LittleEndian.Uint64(b[i:])
+		quote, slash := x^('"'*ones), x^('\\'*ones)
+		mask := (x-' '*ones)&^x | (quote-ones)&^quote | (slash-ones)&^slash | x
+		if mask &= highs; mask != 0 {
+			return i + bits.TrailingZeros64(mask)/8
+		}
 	}
-	return t
-}()
+	for i < len(b) && b[i] >= ' ' && b[i] < utf8.RuneSelf && b[i] != '"' && b[i] != '\\' {
+		i++
+	}
+	return i
+}
 
 func (s *Scanner) text(from, to int, escaped bool) []byte {
 	if s.err != nil {

@@ -23,6 +23,9 @@ func (s *Scanner) Text() (text []byte, ok bool) {
 // Uint consumes the next value. When it is an integer literal without sign,
 // fraction and exponent that fits a uint64, Uint returns it.
 func (s *Scanner) Uint() (n uint64, ok bool) {
+	if n, ok := s.plainUint(); ok {
+		return n, true
+	}
 	lit, isNumber := s.number()
 	if !isNumber {
 		return 0, false
@@ -39,6 +42,26 @@ func (s *Scanner) Uint() (n uint64, ok bool) {
 	return n, true
 }
 
+// plainUint is Uint for the common case: at most 18 digits that end within the
+// window. It consumes nothing when it reports false.
+func (s *Scanner) plainUint() (n uint64, ok bool) {
+	s.peek()
+	i := s.pos
+	for ; i < s.end && i-s.pos < 18; i++ {
+		d := uint64(s.buf[i] - '0')
+		if d > 9 {
+			break
+		}
+		n = n*10 + d
+	}
+	leadingZero := i > s.pos+1 && s.buf[s.pos] == '0'
+	if i == s.pos || i == s.end || leadingZero || numberByte(s.buf[i]) {
+		return 0, false
+	}
+	s.pos = i
+	return n, true
+}
+
 // Int consumes the next value. When it is an integer literal without fraction and
 // exponent that fits an int64, Int returns it. "-0" is not such a literal.
 func (s *Scanner) Int() (n int64, ok bool) {
@@ -47,7 +70,10 @@ func (s *Scanner) Int() (n int64, ok bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(string(lit), 10, 64)
-	return n, err == nil
+	if err != nil {
+		return 0, false
+	}
+	return n, true
 }
 
 // Bool consumes the next value. It reports true when that is the literal true.
