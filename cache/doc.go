@@ -1,0 +1,65 @@
+// Package cache holds what snapfs remembers locally: the bytes of blobs (Blobs), the
+// hashes of files (HashCache) and the objects known to exist in a bucket
+// (CheckCache).
+//
+// # How one read goes
+//
+// Blobs.ReadBlobAt looks for the bytes in this order, and the first place that has
+// them answers:
+//
+//  1. the local file of the blob: a complete one, the stored blocks of a partial
+//     one, or the file of a directory store on the same file system, used in place;
+//  2. memory: whole small blobs, and the blocks that found no room on the disk;
+//  3. a flight: the one transfer of these bytes that is under way in this process;
+//  4. the same transfer in another process that shares the directory, whose blocks
+//     appear in the partial file one by one;
+//  5. a new flight: one ranged request to the store.
+//
+// A flight is detached from the reader that started it. Readers wait for exactly the
+// bytes they need and are woken as those land; a reader that is cancelled leaves at
+// once, and only when the last one has left is the transfer given up.
+//
+// # What is verified
+//
+// A blob of at most WholeBlob bytes is fetched whole, and no byte of it is served
+// before its hash was found right: when it arrives, and again when this process first
+// opens the cached file.
+//
+// A larger blob is fetched by ranges of blocks. Its bytes are served as they land.
+// Each stored block carries a checksum, so that damage on the local disk is noticed
+// and the block fetched again. When the last block is there the hash of the whole is
+// checked, and only then are the bytes of the last piece handed out: who has read all of
+// a blob has read the right bytes, or got an error. A blob that fails is dropped, and
+// from then on it counts as suspect: it is fetched once more and served only after
+// its hash was found right, and when that fails too reads fail with
+// blobstore.ErrMismatch. If nothing had been served before, the retry is invisible.
+//
+// A large file of a directory store used in place is verified when all of its blocks
+// have been read, with the same rule for the last piece. Complete large files in the
+// cache carry an extended attribute that says in which boot of the machine they were
+// verified; without it (after a power loss, or put there by another tool) they are
+// verified before the first byte is served.
+//
+// # Layout of the directory
+//
+//	<hash>.xxh128              a complete, verified blob, mode 0444, installed by rename
+//	<hash>.xxh128.<size>.part  blocks of a large blob, then one checksum per block
+//	<hash>.xxh128.<nonce>.tmp  a small blob being written
+//	.snapfs                    bytes in use, and the locks between processes
+//
+// The complete files make the directory a FileSystemDataCache (spec/caches.md §2)
+// which every tool can read.
+//
+// # Decisions
+//
+//   - A partial file marks a stored block by its checksum, not by a bit. A lost or
+//     damaged mark, or a marked block that never reached the disk, both show as a
+//     checksum that does not fit, and cost one fetch. Nothing needs an fsync.
+//   - Blocks are stored under a shared lock, and completed or evicted under an
+//     exclusive one; the end of a partial file's life always changes its length, so
+//     that other processes read short, never zeros.
+//   - Recency is the access time, set by this package and not by the kernel, so that it
+//     works on file systems mounted noatime and is shared by all processes.
+//   - Memory holds what the local disk does not: a block on the disk is in the kernel's
+//     page cache, and a second copy of it would serve nobody.
+package cache

@@ -1,0 +1,121 @@
+package cache
+
+import (
+	"context"
+	"sync"
+)
+
+// flight is one transfer of consecutive bytes of a blob that is under way, and those
+// who wait for parts of it. It is detached from all of them: it ends early only when
+// every one has given up.
+type flight struct {
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	buf     []byte // set before the first byte lands
+	landed  int    // bytes at the front of buf that may be read
+	err     error
+	over    bool // nothing more will land
+	kept    bool // goes on without waiters
+	dropped bool // given up: no one may join
+	waiters int
+	wake    chan struct{} // closed and replaced at every change
+}
+
+// newFlight returns a flight that nobody waits for yet. A kept flight is never given
+// up.
+func newFlight(cancel context.CancelFunc, kept bool) *flight {
+	return &flight{cancel: cancel, kept: kept, wake: make(chan struct{})}
+}
+
+// join announces a waiter, who must call wait. It reports false when the flight was
+// given up or has failed.
+func (f *flight) join() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dropped || f.err != nil {
+		return false
+	}
+	f.waiters++
+	return true
+}
+
+// wait returns nil when the first n bytes have landed, the error of the flight when
+// they never will, and that of ctx at once when it ends.
+func (f *flight) wait(ctx context.Context, n int) error {
+	for {
+		f.mu.Lock()
+		if f.landed >= n || f.over {
+			err := f.err
+			if f.landed >= n {
+				f.kept, err = true, nil // it is useful: let it finish
+			}
+			f.waiters--
+			f.mu.Unlock()
+			return err
+		}
+		wake := f.wake
+		f.mu.Unlock()
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			f.leave()
+			return ctx.Err()
+		}
+	}
+}
+
+// leave takes back a join, and gives the flight up when no one is left.
+func (f *flight) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiters--
+	if f.waiters == 0 && !f.kept && !f.over {
+		f.dropped = true
+		f.cancel()
+	}
+}
+
+// begin gives the flight its buffer.
+func (f *flight) begin(buf []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.buf = buf
+}
+
+// land makes the first n bytes of the buffer readable.
+func (f *flight) land(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n > f.landed {
+		f.landed = n
+		f.signal()
+	}
+}
+
+// finish ends the flight; err is what those get who wait for bytes that have not landed.
+func (f *flight) finish(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err, f.over = err, true
+	f.signal()
+}
+
+// isOver reports whether the flight has ended.
+func (f *flight) isOver() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.over
+}
+
+// bytes returns what has landed. It is never written to again.
+func (f *flight) bytes() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.buf[:f.landed]
+}
+
+func (f *flight) signal() {
+	close(f.wake)
+	f.wake = make(chan struct{})
+}
