@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,8 +24,10 @@ const (
 	// tempAge is the age from which on a temporary file is a leftover of a process
 	// that was killed.
 	tempAge = 10 * time.Minute
-	// evictPause is how long nothing is tried after an eviction that freed too little.
-	evictPause = time.Second
+	// evictPause is the least time for which nothing is tried after an eviction that
+	// freed too little; it is evictEffort times what the scan took, if that is more.
+	evictPause  = 10 * time.Millisecond
+	evictEffort = 10
 )
 
 // errNoRoom means that the cache is at its limit and all of it is in use.
@@ -45,6 +48,8 @@ type space struct {
 	minFree int64
 	stats   *counters
 	release func() // closes files that are open only for speed
+
+	pending atomic.Int64 // bytes reserved and not yet written
 
 	mu         sync.Mutex
 	candidates []candidate // least recently used last
@@ -82,6 +87,8 @@ func (s *space) reserve(n int64) error {
 // write reserves n bytes and calls fn, which writes as many. When the disk is full it
 // evicts and calls fn once more.
 func (s *space) write(n int64, fn func() error) error {
+	s.pending.Add(n)
+	defer s.pending.Add(-n)
 	if err := s.reserve(n); err != nil {
 		return err
 	}
@@ -128,13 +135,15 @@ func (s *space) evict(n int64) bool {
 	s.release()
 	want := max(n, s.max/64) // so that not every blob needs an eviction
 	freed := s.evictKnown(want)
-	if freed < n {
-		if err := s.scan(); err == nil {
-			freed += s.evictKnown(want - freed)
-		}
+	if freed >= n {
+		return true
+	}
+	begin := time.Now()
+	if err := s.scan(); err == nil {
+		freed += s.evictKnown(want - freed)
 	}
 	if freed < n {
-		s.paused = time.Now().Add(evictPause)
+		s.paused = time.Now().Add(max(evictPause, evictEffort*time.Since(begin)))
 	}
 	return freed >= n
 }
@@ -202,8 +211,9 @@ func (s *space) scan() error {
 		found = slices.Clone(found[len(found)-keep:]) // the rest need not be remembered
 	}
 	s.candidates = found
-	// What was added during the scan may have been seen or not: count it, so that the
-	// limit holds.
+	// What is being written, or was added during the scan, may have been seen or not:
+	// count it, so that the limit holds.
+	total += s.pending.Load()
 	_, err = s.ledger.update(func(used int64) int64 { return total + max(used-before, 0) })
 	return err
 }

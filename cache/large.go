@@ -45,6 +45,7 @@ type large struct {
 	served   bool          // bytes of this round were handed out that are not verified
 	round    int           // grows each time that the content on the disk is lost
 	changed  chan struct{} // closed and replaced when any of these change
+	judging  *verdict      // the verification under way, outside of flights
 }
 
 // blockFlight is a flight of the blocks [first, end).
@@ -112,6 +113,10 @@ func (l *large) plan(off, n int64) (fetch int64, round int) {
 		return firstFetch, l.round
 	}
 	p := l.streams.observe(off, n)
+	if l.blind { // only so much as memory can hold until it is read
+		room := l.b.residents.max / 2
+		p.demand, p.to = min(p.demand, room), min(p.to, off+n+room)
+	}
 	if p.from < min(p.to, l.blob.Size) {
 		first := int(off / blockSize)
 		if l.wanted(first) { // the reader's own blocks go out first
@@ -142,7 +147,7 @@ func (l *large) readSome(ctx context.Context, p []byte, off, fetch int64) (int, 
 	if part != nil {
 		if n := l.fromPart(part, p, off); n != 0 {
 			l.b.stats.diskHits.Add(1)
-			return max(n, 0), nil
+			return max(n, 0), l.judge(ctx)
 		}
 	}
 	return l.fromFlight(ctx, part, p, off, fetch)
@@ -397,6 +402,12 @@ func (l *large) fetchAll(ctx context.Context) error {
 		l.mu.Unlock()
 		if err := fl.wait(ctx, l.flightLen(fl)+1); err != nil { // more than lands: until it is over
 			return err
+		}
+		l.mu.Lock()
+		blind = l.blind
+		l.mu.Unlock()
+		if blind {
+			continue // to the error above
 		}
 		l.displace(fl) // what is not on the disk by now has to be fetched again
 		b = fl.end

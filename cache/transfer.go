@@ -71,7 +71,7 @@ func (l *large) openLocal() (*os.File, *partial, []uint64) {
 			continue // completed or evicted at this moment
 		}
 		if err == nil && part.born {
-			err = l.b.space.reserve(charge(headerSize + int64(l.blocks)*markSize))
+			err = l.b.space.reserve(l.trailerCharge())
 		}
 		if err == nil {
 			var stored []uint64
@@ -88,6 +88,9 @@ func (l *large) openLocal() (*os.File, *partial, []uint64) {
 	}
 	return nil, nil, nil
 }
+
+// trailerCharge returns what the trailer of the partial file occupies.
+func (l *large) trailerCharge() int64 { return charge(headerSize + int64(l.blocks)*markSize) }
 
 // openFull opens the complete blob, verifying it first if it was not since the machine was
 // started. One that is damaged is removed.
@@ -202,8 +205,11 @@ func (l *large) displace(fl *blockFlight) {
 // meantime from the disk, the others from the store.
 func (l *large) fill(ctx context.Context, fl *blockFlight) error {
 	for at := fl.first; at < fl.end; {
-		part := l.partial()
-		if l.landStored(part, fl, at) {
+		if err := l.await(ctx); err != nil {
+			return err
+		}
+		full, part := l.local()
+		if l.landStored(full, part, fl, at) {
 			at++
 			continue
 		}
@@ -223,24 +229,31 @@ func (l *large) fill(ctx context.Context, fl *blockFlight) error {
 	return nil
 }
 
-func (l *large) partial() *partial {
+// local returns the files as they are known.
+func (l *large) local() (*os.File, *partial) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.part
+	return l.full, l.part
 }
 
-// landStored lands block b from the partial file if it is there.
-func (l *large) landStored(part *partial, fl *blockFlight, b int) bool {
-	if part == nil {
-		return false
-	}
+// landStored lands block b from the disk if it is there.
+func (l *large) landStored(full *os.File, part *partial, fl *blockFlight, b int) bool {
 	at := (b - fl.first) * blockSize
-	end := at + blockLen(l.blob.Size, b)
-	if ok, err := part.load(b, fl.buf[at:end]); !ok || err != nil {
+	block := fl.buf[at : at+blockLen(l.blob.Size, b)]
+	switch {
+	case full != nil:
+		if n, _ := full.ReadAt(block, int64(b)*blockSize); n < len(block) {
+			return false
+		}
+	case part != nil:
+		if ok, err := part.load(b, block); !ok || err != nil {
+			return false
+		}
+		l.onBoard(part, fl, b, b+1)
+	default:
 		return false
 	}
-	l.onBoard(part, fl, b, b+1)
-	fl.land(end)
+	fl.land(at + len(block))
 	return true
 }
 
@@ -271,7 +284,8 @@ func (l *large) lockRun(ctx context.Context, part *partial, at, end int) (int, f
 	for {
 		stored, err := part.stored(at, end-at)
 		if err != nil {
-			return end, func() {}, nil
+			l.reset(part)
+			return at, func() {}, nil // look again
 		}
 		stop := at + 1
 		for stop < end && stored[stop-at] == 0 {
@@ -383,11 +397,11 @@ func (l *large) store(ctx context.Context, fl *blockFlight, first, end int, held
 		if l.await(ctx) != nil {
 			return nil
 		}
-		part := l.partial()
+		_, part := l.local()
 		if part == nil {
 			break // none, or another process has completed the blob
 		}
-		err := l.b.space.write(int64(end-first)*blockSize, func() error { return part.store(ctx, first, data, held) })
+		err := l.b.space.write(roundUp(int64(len(data)), allocUnit), func() error { return part.store(ctx, first, data, held) })
 		if err == nil {
 			return part
 		}
@@ -429,6 +443,35 @@ func (l *large) verdict(ctx context.Context) error {
 	}
 }
 
+// judge waits until the blob was verified if all of it turns out to be on the disk, as it
+// may when another process fetches it too.
+func (l *large) judge(ctx context.Context) error {
+	l.mu.Lock()
+	if l.part == nil || l.nclaimed < l.blocks || l.active > 0 || l.blind {
+		l.mu.Unlock()
+		return nil
+	}
+	v := l.judging
+	if v == nil {
+		v = &verdict{done: make(chan struct{})}
+		l.judging = v
+		l.b.hold(l.e)
+		go func() {
+			defer l.b.release(l.e)
+			v.err = l.complete(l.b.ctx)
+			l.mu.Lock()
+			l.judging = nil
+			l.mu.Unlock()
+			close(v.done)
+		}()
+	}
+	l.mu.Unlock()
+	if err := v.wait(ctx); !errors.Is(err, errIncomplete) {
+		return err
+	}
+	return nil
+}
+
 // complete verifies the blob when all of it is in the partial file, and makes it a
 // complete one. It returns errIncomplete when blocks are missing. When the content is
 // wrong it is dropped: the error is errDropped if no one has seen it and it is to be
@@ -447,6 +490,7 @@ func (l *large) complete(ctx context.Context) error {
 	switch {
 	case err == nil:
 		l.b.suspects.clear(l.blob.Hash)
+		l.b.space.refund(l.trailerCharge())
 		l.adopt(part)
 	case errors.Is(err, blobstore.ErrMismatch):
 		err = l.dropped(part, err)
@@ -504,7 +548,7 @@ func (l *large) adopt(part *partial) {
 func (l *large) dropped(part *partial, err error) error {
 	again := l.b.suspects.strike(l.blob.Hash, err)
 	l.b.mismatch(fmt.Errorf("blob %s: %w", l.key, err))
-	l.b.space.refund(roundUp(l.blob.Size, blockSize))
+	l.b.space.refund(charge(l.blob.Size) + l.trailerCharge())
 	l.mu.Lock()
 	served := l.served
 	l.mu.Unlock()
