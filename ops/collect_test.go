@@ -333,23 +333,29 @@ func TestCollectHandlesLongPathsAndManyFiles(t *testing.T) {
 	dir, err := unix.Open(root, unix.O_DIRECTORY, 0)
 	must(t, err)
 	name := strings.Repeat("n", 200)
-	for range 24 { // 4 800 bytes in all: longer than any one system call takes
+	length := len(root)
+	for ; length < 3850; length += 201 {
 		must(t, unix.Mkdirat(dir, name, 0o755))
 		next, err := unix.Openat(dir, name, unix.O_DIRECTORY, 0)
 		must(t, err)
 		unix.Close(dir)
 		dir = next
 	}
-	fd, err := unix.Openat(dir, "deep", unix.O_CREAT|unix.O_WRONLY, 0o644)
-	must(t, err)
-	unix.Close(fd)
-	unix.Close(dir)
-	got := collect(t, CollectOptions{}, root)
-	if len(got.Files) != many+1 || len(got.Dirs) != 25 {
-		t.Fatalf("%d files and %d dirs, want %d and 25", len(got.Files), len(got.Dirs), many+1)
+	defer unix.Close(dir)
+	create := func(total int) {
+		fd, err := unix.Openat(dir, strings.Repeat("x", total-length-1), unix.O_CREAT|unix.O_WRONLY, 0o644)
+		must(t, err)
+		unix.Close(fd)
 	}
-	if p := got.Files[many].Path; filepath.Base(p) != "deep" || len(p) < 4800 {
-		t.Errorf("the deep file is %d bytes of path: …%s", len(p), filepath.Base(p))
+	create(manifest.MaxPathLen)
+	got := collect(t, CollectOptions{}, root)
+	if len(got.Files) != many+1 || len(got.Files[many].Path) != manifest.MaxPathLen {
+		t.Fatalf("%d files, the last with a path of %d bytes", len(got.Files), len(got.Files[many].Path))
+	}
+	must(t, got.CheckSafe())
+	create(manifest.MaxPathLen + 1)
+	if _, err := Collect(t.Context(), []string{root}, CollectOptions{}); !errors.Is(err, manifest.ErrInvalid) {
+		t.Errorf("a path that no manifest may hold gives %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package ops
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
@@ -22,6 +23,7 @@ const statBatch = 1024
 var (
 	errVanished = errors.New("it vanished while the tree was being listed")
 	errSpecial  = errors.New("it is a fifo, socket or device")
+	errTooLong  = fmt.Errorf("%w: the path is longer than %d bytes, which no manifest may hold", manifest.ErrInvalid, manifest.MaxPathLen)
 )
 
 // walked is what lies at and below one directory, links apart.
@@ -85,7 +87,7 @@ func (w *walker) visit(b *branch, openFlags int) {
 // list reads one directory and the status of what it holds. The directory is closed
 // again before anything below it is opened.
 func (w *walker) list(b *branch, openFlags int) error {
-	dir, err := openLong(b.real, unix.O_RDONLY|unix.O_DIRECTORY|openFlags)
+	dir, err := openFile(b.real, unix.O_RDONLY|unix.O_DIRECTORY|openFlags)
 	if err != nil {
 		return err
 	}
@@ -137,6 +139,8 @@ func (w *walker) readEntries(dirfd int, b *branch, entries []fs.DirEntry, out *b
 		case c.opts.Exclude != nil && c.opts.Exclude(path, e.IsDir()):
 		case !utf8.ValidString(name):
 			c.fails.add(w.ctx, path, errNotUTF8)
+		case len(path) > manifest.MaxPathLen:
+			c.fails.add(w.ctx, path, errTooLong)
 		case e.IsDir():
 			out.kids = append(out.kids, &branch{path: path, real: real})
 		case e.Type()&fs.ModeSymlink != 0:

@@ -45,7 +45,7 @@ type fileState struct {
 func (p *contentPass) open(ctx context.Context, i int) *reading {
 	path := p.files[i].Path
 	// A fifo in place of the file must not block the open.
-	file, err := openLong(path, unix.O_RDONLY|unix.O_NONBLOCK)
+	file, err := openFile(path, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		p.fail(ctx, path, err)
 		return nil
