@@ -56,6 +56,10 @@ func (b *rowBuffer) add(cache HashCache, f *manifest.File, chunk int64, hashes [
 	for i := range rows {
 		rows[i].Hash = hashes[i]
 	}
+	b.append(cache, rows)
+}
+
+func (b *rowBuffer) append(cache HashCache, rows []HashRow) {
 	b.mu.Lock()
 	b.rows = append(b.rows, rows...)
 	full := len(b.rows) >= flushRows

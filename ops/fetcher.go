@@ -1,0 +1,224 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"sync/atomic"
+
+	"github.com/snapfs/snapfs/blobstore"
+	"github.com/snapfs/snapfs/manifest"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// rangedMin is the size from which a blob is fetched in ranges at the same time,
+	// and rangeSize the size of those.
+	rangedMin = 64 << 20
+	rangeSize = 16 << 20
+	// cloneMin is the size from which it is worth asking the file system to share
+	// blocks instead of copying.
+	cloneMin = 1 << 20
+)
+
+// fetcher brings blobs from a store into files.
+type fetcher struct {
+	src     blobstore.Store
+	local   blobstore.Files // nil unless the blobs are local files
+	bufs    *buffers
+	noClone atomic.Bool // the file systems cannot share blocks
+}
+
+func newFetcher(src blobstore.Store, bufs *buffers) *fetcher {
+	f := &fetcher{src: src, bufs: bufs}
+	f.local, _ = blobstore.As[blobstore.Files](src)
+	return f
+}
+
+// ranged reports whether a blob of the given size is fetched in ranges. Ranges of a
+// local file would gain nothing.
+func (f *fetcher) ranged(size int64) bool { return f.local == nil && size >= rangedMin }
+
+// shares reports whether files at dir may share the blocks of the blobs, so that
+// they need no space of their own.
+func (f *fetcher) shares(dir string) bool {
+	if f.local == nil {
+		return false
+	}
+	blob, err := f.local.Path(blobstore.Key(fmt.Sprintf("%032x.%s", 0, manifest.XXH128)))
+	if err != nil {
+		return false
+	}
+	var here, there unix.Stat_t
+	var kind unix.Statfs_t
+	if unix.Stat(dir, &here) != nil || unix.Stat(path.Dir(blob), &there) != nil || unix.Statfs(dir, &kind) != nil {
+		return false
+	}
+	return here.Dev == there.Dev && (kind.Type == unix.BTRFS_SUPER_MAGIC || kind.Type == unix.XFS_SUPER_MAGIC)
+}
+
+// blob fetches a whole blob to out at off, and verifies it. A blob with wrong
+// content is fetched once more: the transfer may have been at fault.
+func (f *fetcher) blob(ctx context.Context, b manifest.Blob, out *os.File, off int64) error {
+	key, _, err := keyOf(b.Hash)
+	if err != nil {
+		return err
+	}
+	buf, err := f.bufs.get(ctx)
+	if err != nil {
+		return err
+	}
+	defer f.bufs.put(buf)
+	for range 2 {
+		var got manifest.Hash
+		got, err = f.once(ctx, key, b.Size, out, off, buf)
+		switch {
+		case errors.Is(err, blobstore.ErrRange):
+			err = mismatch(key, fmt.Errorf("it is shorter than %d bytes", b.Size))
+		case err != nil:
+			return err
+		case got == b.Hash:
+			return nil
+		default:
+			err = mismatch(key, fmt.Errorf("its content hashes to %s", got))
+		}
+	}
+	return err
+}
+
+// mismatch is the error of a blob that is not what its key says.
+func mismatch(key blobstore.Key, why error) error {
+	return fmt.Errorf("hash mismatch: blob %s: %w: %w", key, blobstore.ErrMismatch, why)
+}
+
+// once fetches a blob once, and returns the hash of what came.
+func (f *fetcher) once(ctx context.Context, key blobstore.Key, size int64, out *os.File, off int64, buf []byte) (manifest.Hash, error) {
+	if in := f.open(key, size); in != nil {
+		defer in.Close()
+		return f.copyLocal(ctx, in, size, out, off, buf)
+	}
+	h := manifest.NewHasher()
+	err := f.part(ctx, transfer{key: key, n: size, out: out, off: off}, buf, h)
+	return h.Hash(), err
+}
+
+// open returns the file of a local blob, or nil when the blob has to come through
+// the store.
+func (f *fetcher) open(key blobstore.Key, size int64) *os.File {
+	if f.local == nil {
+		return nil
+	}
+	at, err := f.local.Path(key)
+	if err != nil {
+		return nil
+	}
+	in, err := openFile(at, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
+	if err != nil {
+		return nil
+	}
+	if info, err := in.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() != size {
+		in.Close()
+		return nil
+	}
+	return in
+}
+
+// copyLocal copies a blob that is a file. Where the file system can, the copy shares
+// its blocks; what is hashed then is the copy.
+func (f *fetcher) copyLocal(ctx context.Context, in *os.File, size int64, out *os.File, off int64, buf []byte) (manifest.Hash, error) {
+	if size >= cloneMin && !f.noClone.Load() {
+		err := unix.IoctlFileCloneRange(int(out.Fd()), &unix.FileCloneRange{
+			Src_fd: int64(in.Fd()), Src_length: uint64(size), Dest_offset: uint64(off),
+		})
+		if err == nil {
+			return hashSection(ctx, io.NewSectionReader(out, off, size), buf)
+		}
+		f.noClone.Store(true)
+	}
+	h := manifest.NewHasher()
+	for at := int64(0); at < size; {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		p := buf[:min(int64(len(buf)), stride, size-at)]
+		if _, err := io.ReadFull(io.NewSectionReader(in, at, int64(len(p))), p); err != nil {
+			return "", err
+		}
+		if at == 0 && int64(len(p)) == size {
+			_, err := out.WriteAt(p, off)
+			return manifest.Sum(p), err
+		}
+		h.Write(p)
+		if _, err := out.WriteAt(p, off+at); err != nil {
+			return "", err
+		}
+		at += int64(len(p))
+	}
+	return h.Hash(), nil
+}
+
+// transfer is a part of a blob on its way into a file.
+type transfer struct {
+	key  blobstore.Key
+	from int64 // offset in the blob
+	n    int64
+	out  *os.File
+	off  int64 // offset in the file
+}
+
+// maxResumes is how often a transfer goes on after its stream broke off. Stores
+// retry requests themselves, but not streams that fail on the way.
+const maxResumes = 4
+
+// brokenStream is an error in the middle of a stream.
+type brokenStream struct{ error }
+
+func (b brokenStream) Unwrap() error { return b.error }
+
+// part carries out t by means of buf, and feeds the bytes to sum unless it is nil.
+func (f *fetcher) part(ctx context.Context, t transfer, buf []byte, sum io.Writer) error {
+	for resumes := 0; ; resumes++ {
+		done, err := f.stream(ctx, t, buf, sum)
+		var broken brokenStream
+		if err == nil || resumes == maxResumes || ctx.Err() != nil || !errors.As(err, &broken) {
+			return err
+		}
+		t.from, t.off, t.n = t.from+done, t.off+done, t.n-done
+	}
+}
+
+// stream copies what one stream of the store yields. It returns how much that was.
+func (f *fetcher) stream(ctx context.Context, t transfer, buf []byte, sum io.Writer) (done int64, err error) {
+	if t.n == 0 {
+		return 0, nil
+	}
+	r, err := f.src.Open(ctx, t.key, t.from, t.n)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	for done < t.n {
+		if err := ctx.Err(); err != nil {
+			return done, err
+		}
+		p := buf[:min(int64(len(buf)), stride, t.n-done)]
+		n, err := io.ReadFull(r, p)
+		if _, e := t.out.WriteAt(p[:n], t.off+done); e != nil {
+			return done, e
+		}
+		if sum != nil {
+			sum.Write(p[:n])
+		}
+		done += int64(n)
+		if err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return done, brokenStream{fmt.Errorf("fetch blob %s: %w", t.key, err)}
+		}
+	}
+	return done, nil
+}
