@@ -338,7 +338,7 @@ func (d *download) checkSpace(work []item) error {
 	}
 	if need > free {
 		return fmt.Errorf("%s: %w: %s are needed and %s are free", d.root.Path(), unix.ENOSPC,
-			manifest.FormatBytes(uint64(need)), manifest.FormatBytes(uint64(max(free, 0))))
+			HumanSize(uint64(need)), HumanSize(uint64(max(free, 0))))
 	}
 	return nil
 }

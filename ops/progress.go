@@ -2,11 +2,10 @@ package ops
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/snapfs/snapfs/manifest"
 )
 
 // Progress lets a caller watch a running operation: the workers bump counters, the
@@ -156,12 +155,28 @@ func (m *Meter) Rate() float64 {
 	return float64(last.bytes-first.bytes) / (last.at - first.at).Seconds()
 }
 
+// HumanSize returns n bytes in decimal units with up to two decimals, for example
+// "268.44 MB" (spec/types.md §7).
+func HumanSize(n uint64) string {
+	if n < 1000 {
+		return strconv.FormatUint(n, 10) + " B"
+	}
+	const units = "KMGTPE"
+	hundredths, i := float64(n)/10, 0 // hundredths of the unit
+	for i < len(units)-1 && hundredths+0.5 >= 100_000 {
+		hundredths /= 1000
+		i++
+	}
+	text := strconv.FormatFloat(float64(uint64(hundredths+0.5))/100, 'f', -1, 64)
+	return text + " " + units[i:i+1] + "B"
+}
+
 // message returns the closing line of an operation (spec/ops.md §0.2), for example
 // "Hashed 12.3 MB (42 files) in 0.53s (23.21 MB/s)".
 func message(verb string, bytes, count int64, unit string, elapsed time.Duration, rate float64) string {
-	text := fmt.Sprintf("%s %s (%d %s) in %.2fs", verb, manifest.FormatBytes(uint64(max(bytes, 0))), count, unit, elapsed.Seconds())
+	text := fmt.Sprintf("%s %s (%d %s) in %.2fs", verb, HumanSize(uint64(max(bytes, 0))), count, unit, elapsed.Seconds())
 	if rate > 0 {
-		text += fmt.Sprintf(" (%s/s)", manifest.FormatBytes(uint64(rate)))
+		text += fmt.Sprintf(" (%s/s)", HumanSize(uint64(rate)))
 	}
 	return text
 }

@@ -6,6 +6,19 @@ import (
 	"time"
 )
 
+// Vectors of spec/types.md §7.
+func TestHumanSize(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0 B", 999: "999 B", 1000: "1 KB", 1234: "1.23 KB", 1500: "1.5 KB",
+		999_994: "999.99 KB", 999_995: "1 MB", 268_435_456: "268.44 MB",
+		12_300_000: "12.3 MB", math.MaxUint64: "18.45 EB",
+	} {
+		if got := HumanSize(n); got != want {
+			t.Errorf("HumanSize(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
 // Vectors of spec/types.md §8 and spec/tests.md §20.
 func TestMeter(t *testing.T) {
 	type point struct {
