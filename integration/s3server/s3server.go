@@ -4,7 +4,7 @@
 //
 // The same server without a test, for a demonstration:
 //
-//	mkdir -p /tmp/s3/blobs
+//	mkdir /tmp/s3 /tmp/s3/blobs
 //	ROOT_ACCESS_KEY=test ROOT_SECRET_KEY=testtest versitygw --port 127.0.0.1:7070 --keep-alive --quiet posix /tmp/s3
 //	export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=testtest
 //	snapfs … --store 's3://blobs/Data?endpoint=http://127.0.0.1:7070&path-style=1'
@@ -17,6 +17,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -74,7 +75,6 @@ func Start(t testing.TB) *Server {
 	if unix.Setxattr(s.root, "user.snapfs", []byte("x"), 0) != nil {
 		s.sidecar = t.TempDir()
 	}
-	s.CreateBucket(s.Bucket)
 	t.Cleanup(func() {
 		s.Stop()
 		if t.Failed() {
@@ -82,6 +82,7 @@ func Start(t testing.TB) *Server {
 		}
 	})
 	s.Restart()
+	s.CreateBucket(s.Bucket)
 	return s
 }
 
@@ -143,10 +144,19 @@ func (s *Server) Stop() {
 
 // Pause makes the server hang: it keeps its connections, takes new ones, and
 // answers nothing until Resume.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	for !s.stopped() { // the threads stop one by one
+		time.Sleep(time.Millisecond)
+	}
+}
 
 // Resume ends Pause.
-func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+func (s *Server) Resume() {
+	s.t.Helper()
+	s.signal(syscall.SIGCONT)
+}
 
 func (s *Server) signal(sig os.Signal) {
 	s.t.Helper()
@@ -158,11 +168,29 @@ func (s *Server) signal(sig os.Signal) {
 	}
 }
 
-// CreateBucket creates another bucket.
+// stopped reports whether every thread of the server is.
+func (s *Server) stopped() bool {
+	s.t.Helper()
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid))
+	if err != nil || len(stats) == 0 {
+		s.t.Fatalf("versitygw is gone: %v", err)
+	}
+	for _, name := range stats {
+		stat, err := os.ReadFile(name)
+		if err == nil && !bytes.Contains(stat, []byte(") T ")) {
+			return false
+		}
+	}
+	return true
+}
+
+// CreateBucket creates another bucket, owned by the account AccessKey.
 func (s *Server) CreateBucket(name string) {
 	s.t.Helper()
-	if err := os.Mkdir(filepath.Join(s.root, name), 0o755); err != nil {
-		s.t.Fatal(err)
+	cmd := exec.Command(s.binary, "admin", "--endpoint-url", s.Endpoint, "create-bucket", "--owner", s.AccessKey, "--bucket", name)
+	cmd.Env = []string{"ADMIN_ACCESS_KEY=" + s.AccessKey, "ADMIN_SECRET_KEY=" + s.SecretKey, "ADMIN_REGION=" + s.Region}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("create bucket %s: %v\n%s", name, err, out)
 	}
 }
 
