@@ -384,6 +384,13 @@ func (c *Content) Resolve(f manifest.File, hashes []manifest.Hash) manifest.File
 	return f
 }
 
+// Parent returns the index of what the next commit is compared with.
+func (t *Tree) Parent() *Base {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.parent
+}
+
 // Commits returns how many diffs were published from the overlay.
 func (t *Tree) Commits() int {
 	t.mu.RLock()

@@ -82,6 +82,16 @@ func WriteOverlayInfo(dir string, info OverlayInfo) error {
 	return renameio.WriteFile(filepath.Join(dir, metaFile), append(b, '\n'), 0o600)
 }
 
+// OverlayInUse reports whether a process has the overlay in dir open.
+func OverlayInUse(dir string) bool {
+	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
+	ok, err := lock.TryRLock()
+	if ok {
+		lock.Unlock()
+	}
+	return err == nil && !ok
+}
+
 // RemoveOverlay deletes the overlay in dir, and dir itself when nothing else is in
 // it. It refuses one that is in use. Everything that was not committed is lost.
 func RemoveOverlay(dir string) error {

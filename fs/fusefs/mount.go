@@ -106,6 +106,10 @@ func (s *Server) Unmount() error { return detach(s.dir, false) }
 // process has let go of it.
 func (s *Server) UnmountLazy() error { return detach(s.dir, true) }
 
+// Detach takes the mount at dir out of sight, whoever serves it. It is for mounts
+// whose process has died.
+func Detach(dir string) error { return detach(dir, true) }
+
 // setReadAhead widens the read-ahead of the mount. It is a precaution against slow
 // reads only, so failing, as everybody but root does, is no error.
 func setReadAhead(dir string) {

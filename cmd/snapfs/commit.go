@@ -1,0 +1,110 @@
+package main
+
+import (
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
+	"github.com/snapfs/snapfs/manifest"
+	"github.com/urfave/cli/v2"
+)
+
+func (p *program) commitCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "commit",
+		Usage:     "publish what has changed in a mount as a diff manifest",
+		ArgsUsage: "[DIR]",
+		Description: "Uploads changed contents to the store, then writes the diff. Programs go on working\n" +
+			"meanwhile. --overlay commits the overlay of a mount that has ended.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "where to write the `MANIFEST`: a file, - or s3://bucket/key (default: beside the base)"},
+			&cli.StringFlag{Name: "overlay", Usage: "overlay `DIR` to commit, when nothing is mounted"},
+			&cli.BoolFlag{Name: "full", Usage: "write the composed snapshot instead of the diff"},
+			&cli.BoolFlag{Name: "keep-mtime", Usage: "publish files too of which only the time has changed"},
+			formatFlag(),
+		},
+		Action: p.commit,
+	}
+}
+
+func formatFlag() cli.Flag {
+	return &cli.StringFlag{Name: "format", Value: string(manifest.V2025), Usage: "manifest format: v2025 or v2023"}
+}
+
+func (p *program) commit(c *cli.Context) error {
+	list, err := args(c, 0, 1)
+	if err != nil {
+		return err
+	}
+	overlay := c.String("overlay")
+	if (overlay == "") == (len(list) == 0) {
+		return usage("commit takes either a mounted DIR or --overlay DIR")
+	}
+	opts := mountd.PublishOptions{
+		Format: manifest.Format(c.String("format")), Full: c.Bool("full"), KeepMtime: c.Bool("keep-mtime"),
+	}
+	switch out := c.String("output"); {
+	case out == "-":
+		opts.Inline = true
+	case out != "" && !strings.Contains(out, "://"):
+		if opts.Output, err = filepath.Abs(out); err != nil {
+			return err
+		}
+		opts.Force = true
+	default:
+		opts.Output, opts.Force = out, out != ""
+	}
+	done, err := p.runCommit(c, list, overlay, opts)
+	if err != nil {
+		return err
+	}
+	p.partial(done)
+	if opts.Inline {
+		_, err := io.WriteString(p.stdout, done.Text)
+		return err
+	}
+	return p.result(done, func() error { return p.printCommit(done) })
+}
+
+// runCommit asks the process of the mount, or without one opens the overlay itself.
+func (p *program) runCommit(c *cli.Context, list []string, overlay string, opts mountd.PublishOptions) (*mountd.Published, error) {
+	if overlay == "" {
+		dir, err := mountd.Canonical(list[0])
+		if err != nil {
+			return nil, err
+		}
+		client, err := mountd.Find(dir)
+		if err != nil {
+			return nil, err
+		}
+		return client.Commit(c.Context, opts)
+	}
+	dir, err := filepath.Abs(overlay)
+	if err != nil {
+		return nil, err
+	}
+	return mountd.CommitOverlay(c.Context, dir, opts, p.docs(c), p.logger(false))
+}
+
+// partial sets the exit code when entries were left out, and lists them.
+func (p *program) partial(done *mountd.Published) {
+	for _, problem := range done.Problems {
+		p.warn("not committed: %s: %s", problem.Path, problem.Reason)
+	}
+	if len(done.Problems) > 0 {
+		p.code = failure.Partial
+	}
+}
+
+func (p *program) printCommit(done *mountd.Published) error {
+	if done.Manifest == "" {
+		p.note("nothing to commit")
+		return nil
+	}
+	p.note("%s added, %d modified, %d deleted; %s uploaded (%s)", humanize.Comma(int64(done.Added)), done.Modified, done.Deleted,
+		count(int(done.UploadedBlobs), "blob"), size(done.UploadedBytes))
+	return p.print("%s", done.Manifest)
+}

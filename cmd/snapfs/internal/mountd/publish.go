@@ -1,0 +1,318 @@
+package mountd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/dirs"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/docs"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
+	"github.com/snapfs/snapfs/fs"
+	"github.com/snapfs/snapfs/manifest"
+	"github.com/snapfs/snapfs/ops"
+	"golang.org/x/sync/errgroup"
+)
+
+// PublishOptions say what a commit writes.
+type PublishOptions struct {
+	Output    string          `json:"output,omitempty"` // file, or s3:// URL
+	Inline    bool            `json:"inline,omitempty"` // return the text instead of writing it to Output
+	Format    manifest.Format `json:"format,omitempty"` // "" for v2025
+	Full      bool            `json:"full,omitempty"`   // write the composed snapshot instead of the diff
+	KeepMtime bool            `json:"keep_mtime,omitempty"`
+	Force     bool            `json:"force,omitempty"` // write the diff even when it is empty
+}
+
+// Published is the outcome of a commit.
+type Published struct {
+	Type          string        `json:"type"`               // always "commit"
+	Manifest      string        `json:"manifest,omitempty"` // where the diff was written, "" when there was nothing to write
+	Text          string        `json:"text,omitempty"`     // of the manifest, when it was asked for
+	Hash          manifest.Hash `json:"manifest_hash,omitempty"`
+	ParentHash    manifest.Hash `json:"parent_hash,omitempty"`
+	Added         int           `json:"added"`
+	Modified      int           `json:"modified"`
+	Deleted       int           `json:"deleted"`
+	HashedBytes   int64         `json:"hashed_bytes"`
+	UploadedBlobs int64         `json:"uploaded_blobs"`
+	UploadedBytes int64         `json:"uploaded_bytes"`
+	Problems      []Problem     `json:"problems"` // entries that were left out
+	Seconds       float64       `json:"seconds"`
+}
+
+// Problem is an entry that could not be published.
+type Problem struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
+}
+
+// settleAttempts is how often a file that is written while it is hashed is tried.
+const settleAttempts = 5
+
+// Publish writes what has changed since the last commit: contents first, then the
+// manifest, then the note in the overlay that it is done. Until the last step nothing
+// of the overlay changes, so that whatever fails can be repeated.
+func (s *Session) Publish(ctx context.Context, opts PublishOptions) (*Published, error) {
+	start := time.Now()
+	cut := s.Tree.Checkpoint()
+	defer cut.Close()
+	p := &publication{
+		s: s, cut: cut, opts: opts, up: ops.NewUploader(s.Store, 0),
+		out: &Published{Type: "commit", Problems: []Problem{}},
+	}
+	if err := p.upload(ctx); err != nil {
+		return nil, fmt.Errorf("upload changed contents: %w", err)
+	}
+	diff := p.diff()
+	if len(diff.Files)+len(diff.Dirs) == 0 && !opts.Force && !opts.Full && !opts.Inline {
+		p.out.Seconds = time.Since(start).Seconds()
+		return p.out, nil
+	}
+	if err := p.up.Sync(ctx); err != nil {
+		return nil, err
+	}
+	if err := p.write(ctx, diff); err != nil {
+		return nil, err
+	}
+	p.out.Seconds = time.Since(start).Seconds()
+	return p.out, nil
+}
+
+// publication is one run of Publish.
+type publication struct {
+	s    *Session
+	cut  *fs.Cut
+	opts PublishOptions
+	up   *ops.Uploader
+
+	mu  sync.Mutex // guards out while uploading
+	out *Published
+}
+
+// upload completes the hashes of all changed files.
+func (p *publication) upload(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4 * runtime.GOMAXPROCS(0))
+	for i := range p.cut.Changes {
+		if c := &p.cut.Changes[i]; c.Content != nil && c.Problem == "" {
+			g.Go(func() error { return p.settle(ctx, c) })
+		}
+	}
+	return g.Wait()
+}
+
+// settle hashes and uploads a file, again when it was written meanwhile. A file that
+// never settles becomes a problem: it is not published torn.
+func (p *publication) settle(ctx context.Context, c *fs.Change) error {
+	for attempt := range settleAttempts {
+		if attempt > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Duration(attempt) * 50 * time.Millisecond):
+			}
+			c.Content, c.New = c.Content.Again(c.Path)
+		}
+		hashes, err := p.uploadChunks(ctx, c.Content)
+		if err != nil && !errors.Is(err, ops.ErrChanged) {
+			return fmt.Errorf("%s: %w", c.Path, err)
+		}
+		if err == nil && !c.Content.Changed() {
+			c.New = c.Content.Resolve(c.New, hashes)
+			return nil
+		}
+	}
+	c.Problem = "it keeps changing while it is read"
+	return nil
+}
+
+func (p *publication) uploadChunks(ctx context.Context, content *fs.Content) ([]manifest.Hash, error) {
+	hashes := make([]manifest.Hash, len(content.Chunks))
+	r := content.ReaderAt(ctx)
+	for i, chunk := range content.Chunks {
+		if hashes[i] = chunk.Hash; chunk.Hash != "" {
+			continue
+		}
+		done, err := p.up.Upload(ctx, io.ReaderAt(r), chunk.Off, chunk.Len)
+		if err != nil {
+			return nil, err
+		}
+		hashes[i] = done.Blob.Hash
+		p.mu.Lock()
+		p.out.HashedBytes += chunk.Len
+		if done.Stored {
+			p.out.UploadedBlobs++
+			p.out.UploadedBytes += chunk.Len
+		}
+		p.mu.Unlock()
+	}
+	return hashes, nil
+}
+
+// diff makes the manifest of the changes. Files that were touched and are the same
+// as before do not appear.
+func (p *publication) diff() *manifest.SnapshotDiff {
+	d := &manifest.SnapshotDiff{HashAlg: manifest.XXH128, ChunkSize: p.s.Tree.Base().ChunkSize()}
+	for i := range p.cut.Changes {
+		c := &p.cut.Changes[i]
+		switch {
+		case c.Problem != "":
+			p.out.Problems = append(p.out.Problems, Problem{c.Path, c.Problem})
+		case c.Kind == fs.Deleted:
+			p.out.Deleted++
+			if c.Dir {
+				d.Dirs = append(d.Dirs, manifest.Dir{Path: c.Path, Deleted: true})
+			} else {
+				d.Files = append(d.Files, manifest.File{Path: c.Path, Deleted: true})
+			}
+		case c.Dir:
+			p.out.Added++
+			d.Dirs = append(d.Dirs, manifest.Dir{Path: c.Path})
+		case c.Old.Path != "" && p.same(c):
+		default:
+			if c.Old.Path != "" {
+				p.out.Modified++
+			} else {
+				p.out.Added++
+			}
+			d.Files = append(d.Files, c.New)
+		}
+	}
+	return d
+}
+
+func (p *publication) same(c *fs.Change) bool {
+	return fs.SameContent(&c.Old, &c.New) && (!p.opts.KeepMtime || c.Old.ModTime == c.New.ModTime)
+}
+
+// write publishes the diff, and then remembers that it was.
+func (p *publication) write(ctx context.Context, diff *manifest.SnapshotDiff) error {
+	s := p.s
+	parent := s.Tree.Parent().Snapshot()
+	if s.parentHash == "" {
+		text, err := docs.Encode(parent, "")
+		if err != nil {
+			return err
+		}
+		s.parentHash = manifest.Sum(text)
+	}
+	diff.ParentHash = s.parentHash
+	composed, err := ops.Compose(parent, diff)
+	if err != nil {
+		return fmt.Errorf("apply the changes to their parent: %w", err)
+	}
+	next, err := fs.NewBase(composed)
+	if err != nil {
+		return fmt.Errorf("apply the changes to their parent: %w", err)
+	}
+	text, err := docs.Encode(diff, "")
+	if err != nil {
+		return err
+	}
+	seq := s.Tree.Commits() + 1
+	kept := fs.CommitPath(s.Config.Overlay, seq)
+	if err := docs.WriteFile(kept, text); err != nil {
+		return err
+	}
+	if err := p.deliver(ctx, diff, composed); err != nil {
+		return errors.Join(err, os.Remove(kept))
+	}
+	if err := s.Tree.Committed(p.cut, next, seq); err != nil {
+		return fmt.Errorf("note the commit in the overlay: %w", err)
+	}
+	p.out.ParentHash = s.parentHash
+	s.parentHash = ""
+	return nil
+}
+
+// deliver writes the manifest where the user wants it.
+func (p *publication) deliver(ctx context.Context, diff *manifest.SnapshotDiff, composed *manifest.Snapshot) error {
+	var m manifest.Any = diff
+	if p.opts.Full {
+		m = composed
+	}
+	text, err := docs.Encode(m, p.opts.Format)
+	if err != nil {
+		return err
+	}
+	p.out.Hash = manifest.Sum(text)
+	if p.opts.Inline {
+		p.out.Text = string(text)
+		return nil
+	}
+	p.out.Manifest = p.opts.Output
+	return p.s.IO.Write(ctx, p.opts.Output, text)
+}
+
+// DiffPath returns where a commit without a named output goes: the place chosen at
+// mount time, or else beside the base manifest, with the time in the name.
+func (s *Session) DiffPath(now time.Time) (string, error) {
+	if s.Config.DiffOut != "" {
+		return s.Config.DiffOut, nil
+	}
+	base := s.Config.Manifests[0]
+	dir := filepath.Dir(base)
+	if base == "-" || strings.Contains(base, "://") {
+		var err error
+		if dir, err = dirs.Diffs(); err != nil {
+			return "", err
+		}
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", err
+		}
+	}
+	name := strings.TrimSuffix(filepath.Base(base), ".json")
+	return filepath.Join(dir, name+".diff-"+now.UTC().Format("20060102T150405.000Z")+".json"), nil
+}
+
+// CommitOverlay publishes the changes in an overlay that no mount uses.
+func CommitOverlay(ctx context.Context, dir string, opts PublishOptions, io *docs.IO, log zerolog.Logger) (*Published, error) {
+	cfg, err := ConfigOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	io.S3 = cfg.S3
+	s, err := OpenSession(ctx, cfg, io, log)
+	if err != nil {
+		return nil, err
+	}
+	var done *Published
+	if opts.Output == "" {
+		opts.Output, err = s.DiffPath(time.Now())
+	}
+	if err == nil {
+		done, err = s.Publish(ctx, opts)
+	}
+	published := err == nil && len(done.Problems) == 0
+	if err := errors.Join(err, s.Close()); err != nil || !published {
+		return done, err
+	}
+	return done, s.discardOverlay()
+}
+
+// keepOld moves a file out of the way of a manifest, so that no earlier diff is lost
+// when two sessions are told the same --diff-out.
+func keepOld(path string) (string, error) {
+	if _, err := os.Lstat(path); err != nil {
+		return "", nil
+	}
+	for i := 1; i < 1000; i++ {
+		old := fmt.Sprintf("%s.%d.bak", path, i)
+		if _, err := os.Lstat(old); errors.Is(err, os.ErrNotExist) {
+			return old, os.Rename(path, old)
+		}
+	}
+	return "", &failure.Error{
+		Code: failure.Conflict, Path: path, Message: path + " exists, and so do 999 older copies of it",
+		Hint: "remove some of them, or choose another --diff-out",
+	}
+}

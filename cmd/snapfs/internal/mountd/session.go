@@ -1,0 +1,272 @@
+package mountd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/rs/zerolog"
+	"github.com/snapfs/snapfs/blobstore"
+	"github.com/snapfs/snapfs/cache"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/dirs"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/docs"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/stores"
+	"github.com/snapfs/snapfs/fs"
+	"github.com/snapfs/snapfs/manifest"
+	"github.com/snapfs/snapfs/ops"
+)
+
+// Config says what to mount, and how.
+type Config struct {
+	Manifests []string // the base, then the diffs to apply, in order
+	Store     string   // URL; "" for the default store
+	S3        stores.S3
+	CacheDir  string // "" for the default
+	CacheSize int64  // bytes; 0 for no limit
+	Overlay   string // directory; "" for one of its own
+	ReadOnly  bool
+
+	MountPoint string // absolute
+	UID, GID   uint32 // owner of base entries
+	Umask      uint32
+	AllowOther bool
+	Options    []string // further mount options
+
+	DiffOut string // where unmounting writes the diff; "" for a place beside the base
+	Keep    bool   // unmounting keeps the changes in the overlay
+}
+
+// Session is a tree with what it reads from. It needs no mount.
+type Session struct {
+	Config  Config
+	Tree    *fs.Tree
+	Cache   *cache.Blobs
+	Store   blobstore.Store
+	Traffic *blobstore.Stats // what went to and came from the store
+	BaseID  string
+	IO      *docs.IO
+	Log     zerolog.Logger
+
+	parentHash manifest.Hash // of the parent of the next commit, when it is the text of one manifest
+}
+
+// OpenSession loads the manifests, opens the store and the cache, and makes or
+// recovers the overlay.
+func OpenSession(ctx context.Context, cfg Config, io *docs.IO, log zerolog.Logger) (*Session, error) {
+	s := &Session{Config: cfg, IO: io, Log: log, Traffic: new(blobstore.Stats)}
+	base, err := s.loadBase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openStore(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.openTree(ctx, base); err != nil {
+		s.Cache.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// loadBase composes the manifests and indexes the result.
+func (s *Session) loadBase(ctx context.Context) (*fs.Base, error) {
+	snapshot, ids, err := s.compose(ctx, s.Config.Manifests)
+	if err != nil {
+		return nil, err
+	}
+	s.BaseID = ids[0]
+	if len(ids) == 1 {
+		s.parentHash = manifest.Hash(ids[0])
+	} else {
+		s.BaseID = string(manifest.Sum([]byte(strings.Join(ids, "\n"))))
+	}
+	return index(s.Config.Manifests[0], snapshot)
+}
+
+// index is fs.NewBase with an error that says which manifest is at fault.
+func index(name string, m *manifest.Snapshot) (*fs.Base, error) {
+	base, err := fs.NewBase(m)
+	var bad *fs.BaseError
+	if errors.As(err, &bad) {
+		return nil, &failure.Error{
+			Code: failure.Invalid, Message: fmt.Sprintf("%s cannot be mounted: %v", name, bad), Path: bad.Path, Err: err,
+		}
+	}
+	return base, err
+}
+
+// compose returns the snapshot that a base and its diffs make, and the hash of each.
+func (s *Session) compose(ctx context.Context, names []string) (*manifest.Snapshot, []string, error) {
+	var base *manifest.Snapshot
+	var diffs []*manifest.SnapshotDiff
+	var ids []string
+	for i, name := range names {
+		doc, err := s.IO.Read(ctx, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, w := range doc.Warnings() {
+			s.Log.Warn().Str("manifest", name).Msg(w)
+		}
+		ids = append(ids, string(doc.Hash))
+		if i == 0 {
+			if base, err = asBase(name, doc); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
+		diff, err := manifest.As[manifest.Rel, manifest.Diff](doc)
+		if err != nil {
+			return nil, nil, failure.Named(name, err)
+		}
+		diffs = append(diffs, diff)
+	}
+	if len(diffs) == 0 {
+		return base, ids, nil
+	}
+	composed, err := ops.Compose(base, diffs...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("compose %s: %w", strings.Join(names, ", "), err)
+	}
+	return composed, ids, nil
+}
+
+func asBase(name string, doc *manifest.Document) (*manifest.Snapshot, error) {
+	base, err := manifest.As[manifest.Rel, manifest.Full](doc)
+	if err == nil {
+		return base, nil
+	}
+	e := failure.Classify(failure.Named(name, err))
+	switch {
+	case doc.Manifest.IsDiff():
+		e.Hint = "name the snapshot that the diff belongs to first, and give the diff with --diff"
+	case doc.Manifest.IsAbs():
+		e.Hint = "make it relative first: snapfs subtree " + name + " PATH -o relative.json"
+	}
+	return nil, e
+}
+
+func (s *Session) openStore(ctx context.Context) error {
+	url, err := stores.Absolute(s.Config.Store)
+	if err != nil {
+		return err
+	}
+	store, err := stores.Open(ctx, s.Config.Store, s.Config.S3, false)
+	if err != nil {
+		return err
+	}
+	s.Config.Store = url
+	s.Store = blobstore.Count(store, s.Traffic)
+	if s.Config.CacheDir == "" {
+		if s.Config.CacheDir, err = dirs.Cache(); err != nil {
+			return err
+		}
+	}
+	s.Cache, err = cache.Open(s.Store, cache.Options{
+		Dir: s.Config.CacheDir, MaxBytes: s.Config.CacheSize,
+		OnProblem: func(err error) { s.Log.Error().Err(err).Msg("cache") },
+	})
+	if err != nil {
+		return fmt.Errorf("open cache %s: %w", s.Config.CacheDir, err)
+	}
+	return nil
+}
+
+// settings is what an overlay remembers so that it can be committed without a mount.
+type settings struct {
+	S3       stores.S3 `json:"s3"`
+	CacheDir string    `json:"cacheDir"`
+	DiffOut  string    `json:"diffOut,omitempty"`
+}
+
+func (s *Session) openTree(ctx context.Context, base *fs.Base) error {
+	opts := fs.Options{
+		UID: s.Config.UID, GID: s.Config.GID, Umask: s.Config.Umask, MountPoint: s.Config.MountPoint,
+	}
+	if s.Config.ReadOnly {
+		tree, err := fs.New(base, s.Cache, "", opts)
+		s.Tree = tree
+		return err
+	}
+	if err := s.chooseOverlay(); err != nil {
+		return err
+	}
+	extra, err := json.Marshal(settings{S3: s.Config.S3, CacheDir: s.Config.CacheDir, DiffOut: s.Config.DiffOut})
+	if err != nil {
+		return err
+	}
+	opts.Info = fs.OverlayInfo{BaseID: s.BaseID, Manifests: s.Config.Manifests, Store: s.Config.Store, Settings: extra}
+	if opts.Parent, err = s.loadParent(ctx); err != nil {
+		return err
+	}
+	s.Tree, err = fs.New(base, s.Cache, s.Config.Overlay, opts)
+	return err
+}
+
+// chooseOverlay picks a directory for the base and mount point, so that mounting the
+// same again after a crash finds what was not committed.
+func (s *Session) chooseOverlay() error {
+	if s.Config.Overlay != "" {
+		return nil
+	}
+	all, err := dirs.Overlays()
+	if err != nil {
+		return err
+	}
+	where := manifest.Sum([]byte(s.Config.MountPoint))
+	s.Config.Overlay = filepath.Join(all, s.BaseID[:12]+"-"+string(where[:12]))
+	return nil
+}
+
+// loadParent returns the index of the base with the diffs that the overlay has
+// committed before, nil when there are none.
+func (s *Session) loadParent(ctx context.Context) (*fs.Base, error) {
+	commits, err := fs.OverlayCommits(s.Config.Overlay)
+	if err != nil || len(commits) == 0 {
+		return nil, err
+	}
+	info, err := fs.ReadOverlayInfo(s.Config.Overlay)
+	if err != nil || info.BaseID != s.BaseID {
+		return nil, nil // fs.New says what is wrong with it
+	}
+	parent, _, err := s.compose(ctx, append(append([]string{}, s.Config.Manifests...), commits...))
+	if err != nil {
+		return nil, err
+	}
+	s.parentHash = ""
+	return index(s.Config.Manifests[0], parent)
+}
+
+// Close releases the overlay, the cache and the store.
+func (s *Session) Close() error {
+	return errors.Join(s.Tree.Close(), s.Cache.Close())
+}
+
+// discardOverlay removes an overlay whose changes have all been published.
+func (s *Session) discardOverlay() error {
+	return fs.RemoveOverlay(s.Config.Overlay)
+}
+
+// ConfigOf returns the configuration with which the overlay in dir was last used.
+func ConfigOf(dir string) (Config, error) {
+	info, err := fs.ReadOverlayInfo(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return Config{}, &failure.Error{Code: failure.NotFound, Path: dir, Message: dir + " holds no overlay", Err: err}
+	}
+	if err != nil {
+		return Config{}, err
+	}
+	var set settings
+	if err := json.Unmarshal(info.Settings, &set); err != nil {
+		return Config{}, fmt.Errorf("%w: settings in %s: %v", fs.ErrDamaged, dir, err)
+	}
+	return Config{
+		Manifests: info.Manifests, Store: info.Store, S3: set.S3, CacheDir: set.CacheDir, DiffOut: set.DiffOut,
+		Overlay: dir, MountPoint: info.MountPoint,
+	}, nil
+}

@@ -1,0 +1,218 @@
+// Command snapfs mounts manifests as read-write directories, and works with manifests
+// and content-addressed stores.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
+	"github.com/urfave/cli/v2"
+)
+
+func main() {
+	os.Exit(int(run(os.Args, os.Stdin, os.Stdout, os.Stderr)))
+}
+
+// run is the program: arguments in, exit code out.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) failure.Code {
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	ctx, stop := signalContext()
+	defer stop()
+	app := p.app()
+	args, err := reorder(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	}
+	return p.fail(args, err)
+}
+
+// signalContext ends with the first SIGINT, SIGTERM or SIGHUP; the second one ends
+// the program at once.
+func signalContext() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		sig, ok := <-ch
+		if !ok {
+			return
+		}
+		cancel(signalled{sig})
+		if _, ok := <-ch; ok {
+			os.Exit(int(codeOf(sig)))
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(ch)
+		close(ch)
+		cancel(nil)
+	}
+}
+
+// signalled is the cause of a context that a signal has ended.
+type signalled struct{ os.Signal }
+
+func (s signalled) Error() string { return "stopped by signal: " + s.String() }
+
+func codeOf(sig os.Signal) failure.Code {
+	if sig == syscall.SIGTERM {
+		return failure.Terminated
+	}
+	return failure.Interrupted
+}
+
+// program is one run of the command line.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	json           bool
+	quiet          bool
+	code           failure.Code // of a run that succeeded, when it is not OK
+}
+
+// fail reports err and returns the exit code.
+func (p *program) fail(args []string, err error) failure.Code {
+	if err == nil {
+		return p.code
+	}
+	e := *failure.Classify(err)
+	var sig signalled
+	if e.Code == failure.Interrupted && errors.As(err, &sig) {
+		e.Code = codeOf(sig.Signal)
+	}
+	fmt.Fprintf(p.stderr, "snapfs: %s\n", e.Message)
+	if e.Hint != "" {
+		fmt.Fprintf(p.stderr, "hint: %s\n", e.Hint)
+	}
+	if p.json || slices.Contains(args, "--json") {
+		json.NewEncoder(p.stdout).Encode(e.JSON())
+	}
+	return e.Code
+}
+
+// note tells people something that is no result. It is silent under --quiet.
+func (p *program) note(format string, args ...any) {
+	if !p.quiet {
+		fmt.Fprintf(p.stderr, format+"\n", args...)
+	}
+}
+
+// warn tells people what they should know even under --quiet.
+func (p *program) warn(format string, args ...any) {
+	fmt.Fprintf(p.stderr, "warning: "+format+"\n", args...)
+}
+
+// print writes a line of data to stdout.
+func (p *program) print(format string, args ...any) error {
+	_, err := fmt.Fprintf(p.stdout, format+"\n", args...)
+	return err
+}
+
+// emit writes v as one line of JSON to stdout.
+func (p *program) emit(v any) error { return json.NewEncoder(p.stdout).Encode(v) }
+
+// result writes a result: v under --json, and what text prints otherwise.
+func (p *program) result(v any, text func() error) error {
+	if p.json {
+		return p.emit(v)
+	}
+	return text()
+}
+
+func usage(format string, args ...any) error {
+	return &failure.Error{Code: failure.Usage, Message: fmt.Sprintf(format, args...)}
+}
+
+// app describes the command line.
+func (p *program) app() *cli.App {
+	app := &cli.App{
+		Name:                   "snapfs",
+		Usage:                  "mount manifests of directory trees, and publish what changes",
+		Writer:                 p.stdout,
+		ErrWriter:              p.stderr,
+		HideVersion:            true,
+		UseShortOptionHandling: false,
+		ExitErrHandler:         func(*cli.Context, error) {},
+		Commands:               p.commands(),
+		OnUsageError:           usageError,
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return unknownCommand(c.App.Commands, c.Args().First(), "")
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	prepare(p, app.Commands)
+	return app
+}
+
+func usageError(_ *cli.Context, err error, _ bool) error {
+	return &failure.Error{Code: failure.Usage, Message: err.Error(), Err: err}
+}
+
+// prepare gives every command the common flags, and every flag its variable.
+func prepare(p *program, commands []*cli.Command) {
+	for _, c := range commands {
+		c.OnUsageError = usageError
+		if len(c.Subcommands) > 0 {
+			prepare(p, c.Subcommands)
+			group := c
+			c.Action = func(ctx *cli.Context) error {
+				if ctx.NArg() > 0 {
+					return unknownCommand(group.Subcommands, ctx.Args().First(), group.Name+" ")
+				}
+				return cli.ShowSubcommandHelp(ctx)
+			}
+			continue
+		}
+		c.Flags = append(c.Flags, p.commonFlags()...)
+		for _, f := range c.Flags {
+			setEnv(f)
+		}
+	}
+}
+
+func (p *program) commonFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{Name: "json", Usage: "print results as JSON on stdout", Destination: &p.json},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing but results and errors", Destination: &p.quiet},
+		&cli.BoolFlag{Name: "no-progress", Usage: "show no progress"},
+	}
+}
+
+// setEnv gives a flag the environment variable SNAPFS_<FLAG>.
+func setEnv(f cli.Flag) {
+	env := []string{"SNAPFS_" + strings.ToUpper(strings.ReplaceAll(f.Names()[0], "-", "_"))}
+	switch f := f.(type) {
+	case *cli.BoolFlag:
+		f.EnvVars = env
+	case *cli.StringFlag:
+		f.EnvVars = env
+	case *cli.StringSliceFlag:
+		f.EnvVars = env
+	case *cli.IntFlag:
+		f.EnvVars = env
+	case *cli.DurationFlag:
+		f.EnvVars = env
+	}
+}
+
+func (p *program) commands() []*cli.Command {
+	return []*cli.Command{
+		p.snapshotCommand(),
+		p.mountCommand(),
+		p.statusCommand(),
+		p.commitCommand(),
+		p.umountCommand(),
+		p.versionCommand(),
+	}
+}

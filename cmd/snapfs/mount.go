@@ -1,0 +1,191 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
+	"github.com/urfave/cli/v2"
+)
+
+func (p *program) mountCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "mount",
+		Usage:     "mount a manifest as a read-write directory",
+		ArgsUsage: "MANIFEST DIR",
+		Description: "Composes MANIFEST, a relative snapshot, with the diffs given, and shows the result at DIR.\n" +
+			"Contents are fetched from the store when they are read. Changes go to an overlay on local\n" +
+			"disk; `snapfs commit`, or unmounting, publishes them as a diff manifest.",
+		Flags: append([]cli.Flag{
+			&cli.StringSliceFlag{Name: "diff", Usage: "diff `MANIFEST` to apply, in order (repeatable)"},
+			&cli.StringFlag{Name: "cache-dir", Usage: "where fetched contents are kept (default: one for all mounts of this user)"},
+			&cli.StringFlag{Name: "cache-size", Usage: "limit of the cache, like 50GiB (default: none)"},
+			&cli.StringFlag{Name: "overlay", Usage: "`DIR` for what changes (default: one of its own)"},
+			&cli.BoolFlag{Name: "read-only", Usage: "refuse every change"},
+			&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay in the foreground, log to stderr"},
+			&cli.StringFlag{Name: "diff-out", Usage: "where unmounting writes the diff `MANIFEST` (default: beside the base)"},
+			&cli.StringFlag{Name: "on-unmount", Value: "commit", Usage: "what unmounting does with changes: commit or keep"},
+			&cli.StringSliceFlag{Name: "options", Aliases: []string{"o"}, Usage: "mount options: ro, allow_other, noexec, … (repeatable)"},
+			&cli.StringFlag{Name: "uid", Usage: "owner of the entries (default: this user)"},
+			&cli.StringFlag{Name: "gid", Usage: "group of the entries (default: that of this user)"},
+			&cli.StringFlag{Name: "umask", Value: "022", Usage: "permission bits that entries lack, octal"},
+		}, storeFlags()...),
+		Action: p.mount,
+	}
+}
+
+func (p *program) mount(c *cli.Context) error {
+	reporter, inBackground := mountd.NewReporter()
+	cfg, err := p.mountConfig(c, inBackground)
+	if err != nil {
+		return reporter.Done(err)
+	}
+	if !inBackground && !c.Bool("foreground") {
+		return p.mountInBackground(cfg)
+	}
+	log := p.logger(inBackground)
+	session, err := mountd.OpenSession(c.Context, cfg, p.docs(c), log)
+	if err != nil {
+		return reporter.Done(err)
+	}
+	err = mountd.Run(c.Context, session, reporter.LogPath, func(info mountd.Info) error {
+		if !inBackground {
+			p.note("mounted on %s; Ctrl-C unmounts", info.MountPoint)
+		}
+		return reporter.Ready(info)
+	})
+	return reporter.Done(err)
+}
+
+func (p *program) mountInBackground(cfg mountd.Config) error {
+	info, err := mountd.Background(cfg.MountPoint)
+	if err != nil {
+		return err
+	}
+	v := struct {
+		Type string `json:"type"`
+		mountd.Info
+	}{"mounted", info}
+	return p.result(v, func() error {
+		p.note("mounted on %s (pid %d)", info.MountPoint, info.PID)
+		return nil
+	})
+}
+
+// logger logs to stderr, which in the background is the log file.
+func (p *program) logger(background bool) zerolog.Logger {
+	if background {
+		return zerolog.New(p.stderr).With().Timestamp().Logger()
+	}
+	w := zerolog.ConsoleWriter{Out: p.stderr, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}
+	return zerolog.New(w).With().Timestamp().Logger()
+}
+
+func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error) {
+	var cfg mountd.Config
+	list, err := args(c, 2, 2)
+	if err != nil {
+		return cfg, err
+	}
+	cfg = mountd.Config{
+		Store: c.String("store"), S3: s3Of(c), CacheDir: c.String("cache-dir"),
+		Overlay: c.String("overlay"), ReadOnly: c.Bool("read-only"), DiffOut: c.String("diff-out"),
+	}
+	if cfg.Manifests, err = absoluteManifests(slices.Concat(list[:1], c.StringSlice("diff"))); err != nil {
+		return cfg, err
+	}
+	if cfg.CacheSize, err = sizeFlag(c, "cache-size"); err != nil {
+		return cfg, err
+	}
+	switch v := c.String("on-unmount"); v {
+	case "commit":
+	case "keep":
+		cfg.Keep = true
+	default:
+		return cfg, usage("--on-unmount is commit or keep, not %q", v)
+	}
+	if err := owners(c, &cfg); err != nil {
+		return cfg, err
+	}
+	options(c, &cfg)
+	for _, dir := range []*string{&cfg.Overlay, &cfg.CacheDir, &cfg.DiffOut} {
+		if *dir != "" && !strings.Contains(*dir, "://") {
+			if *dir, err = filepath.Abs(*dir); err != nil {
+				return cfg, err
+			}
+		}
+	}
+	if cfg.ReadOnly && (cfg.Overlay != "" || cfg.DiffOut != "") {
+		return cfg, usage("a read-only mount has neither --overlay nor --diff-out")
+	}
+	var warning string
+	cfg.MountPoint, warning, err = mountd.PrepareMountPoint(list[1])
+	if warning != "" && !quiet {
+		p.warn("%s", warning)
+	}
+	return cfg, err
+}
+
+// absoluteManifests makes names mean the same wherever they are used.
+func absoluteManifests(names []string) ([]string, error) {
+	out := make([]string, len(names))
+	for i, name := range names {
+		if name == "-" || strings.Contains(name, "://") {
+			out[i] = name
+			continue
+		}
+		abs, err := filepath.Abs(name)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = abs
+	}
+	return out, nil
+}
+
+func owners(c *cli.Context, cfg *mountd.Config) error {
+	for _, f := range []struct {
+		name  string
+		deflt uint32
+		base  int
+		dst   *uint32
+	}{
+		{"uid", uint32(os.Geteuid()), 10, &cfg.UID},
+		{"gid", uint32(os.Getegid()), 10, &cfg.GID},
+		{"umask", 0o022, 8, &cfg.Umask},
+	} {
+		*f.dst = f.deflt
+		text := c.String(f.name)
+		if text == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(text, f.base, 32)
+		if err != nil || (f.name == "umask" && n > 0o777) {
+			return usage("--%s: %q is not a valid number", f.name, text)
+		}
+		*f.dst = uint32(n)
+	}
+	return nil
+}
+
+// options takes the mount options that concern us out of those for the kernel.
+func options(c *cli.Context, cfg *mountd.Config) {
+	for _, list := range c.StringSlice("options") {
+		for o := range strings.SplitSeq(list, ",") {
+			switch o {
+			case "", "rw", "defaults", "default_permissions", "nosuid", "nodev", "auto", "noauto", "user", "_netdev", "nofail":
+			case "ro":
+				cfg.ReadOnly = true
+			case "allow_other":
+				cfg.AllowOther = true
+			default:
+				cfg.Options = append(cfg.Options, o)
+			}
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
+	"github.com/snapfs/snapfs/fs/fusefs"
+	"github.com/urfave/cli/v2"
+)
+
+func (p *program) umountCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "umount",
+		Aliases:   []string{"unmount"},
+		Usage:     "unmount, and publish what has changed",
+		ArgsUsage: "DIR",
+		Description: "Commits what is left to the --diff-out of the mount, and ends it. Nothing is ever thrown\n" +
+			"away: when the commit fails, or with --no-commit, the overlay is kept and its place printed.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "no-commit", Usage: "keep the changes in the overlay"},
+			&cli.StringFlag{Name: "diff-out", Usage: "where to write the diff `MANIFEST`"},
+			&cli.BoolFlag{Name: "lazy", Aliases: []string{"l"}, Usage: "detach now, and finish when the last process has let go"},
+		},
+		Action: p.umount,
+	}
+}
+
+func (p *program) umount(c *cli.Context) error {
+	list, err := args(c, 1, 1)
+	if err != nil {
+		return err
+	}
+	dir, err := mountd.Canonical(list[0])
+	if err != nil {
+		return err
+	}
+	req := mountd.UnmountRequest{NoCommit: c.Bool("no-commit"), Lazy: c.Bool("lazy")}
+	if out := c.String("diff-out"); out != "" {
+		abs, err := absoluteManifests([]string{out})
+		if err != nil {
+			return err
+		}
+		req.DiffOut = abs[0]
+	}
+	client, err := mountd.Find(dir)
+	if err != nil {
+		return p.umountDead(dir, err)
+	}
+	done, err := client.Unmount(c.Context, req)
+	if err != nil {
+		return err
+	}
+	if done.Kept != "" {
+		p.code = failure.Differences
+	}
+	if done.Commit != nil {
+		p.partial(done.Commit)
+	}
+	return p.result(done, func() error { return p.printUnmounted(done) })
+}
+
+func (p *program) printUnmounted(done *mountd.Unmounted) error {
+	if done.Kept != "" {
+		p.warn("%s kept in %s", count(done.Changes, "uncommitted change"), done.Kept)
+	}
+	if done.Commit == nil {
+		return nil
+	}
+	return p.printCommit(done.Commit)
+}
+
+// umountDead detaches a mount whose process has died. notFound is the answer when
+// there is no mount at all.
+func (p *program) umountDead(dir string, notFound error) error {
+	m, ok, err := mountd.MountAt(dir)
+	if err != nil {
+		return err
+	}
+	if !ok || m.Type != mountd.FSType {
+		return notFound
+	}
+	if err := fusefs.Detach(dir); err != nil {
+		return err
+	}
+	p.warn("the process of this mount had died; it was detached. `snapfs status` lists the overlay with its changes")
+	p.code = failure.Differences
+	return nil
+}
