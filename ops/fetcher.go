@@ -77,7 +77,7 @@ func (f *fetcher) blob(ctx context.Context, b manifest.Blob, out *os.File, off i
 		got, err = f.once(ctx, key, b.Size, out, off, buf)
 		switch {
 		case errors.Is(err, blobstore.ErrRange):
-			err = mismatch(key, fmt.Errorf("it is shorter than %d bytes", b.Size))
+			err = tooShort(key, b.Size, err)
 		case err != nil:
 			return err
 		case got == b.Hash:
@@ -92,6 +92,15 @@ func (f *fetcher) blob(ctx context.Context, b manifest.Blob, out *os.File, off i
 // mismatch is the error of a blob that is not what its key says.
 func mismatch(key blobstore.Key, why error) error {
 	return fmt.Errorf("hash mismatch: blob %s: %w: %w", key, blobstore.ErrMismatch, why)
+}
+
+// tooShort turns the error of asking for more than a blob has into a mismatch, and
+// leaves others alone.
+func tooShort(key blobstore.Key, size int64, err error) error {
+	if errors.Is(err, blobstore.ErrRange) {
+		return mismatch(key, fmt.Errorf("it is shorter than %d bytes", size))
+	}
+	return err
 }
 
 // once fetches a blob once, and returns the hash of what came.
@@ -165,8 +174,8 @@ type transfer struct {
 	key  blobstore.Key
 	from int64 // offset in the blob
 	n    int64
-	out  *os.File
-	off  int64 // offset in the file
+	out  io.WriterAt
+	off  int64 // offset in out
 }
 
 // maxResumes is how often a transfer goes on after its stream broke off. Stores

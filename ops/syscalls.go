@@ -6,11 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFile opens path with exactly the given flags.
+// openFile opens path with exactly the given flags. Whatever it creates is for the
+// user alone.
 func openFile(path string, flags int) (*os.File, error) {
 	var fd int
 	err := ignoringEINTR(func() (e error) {
-		fd, e = unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		fd, e = unix.Open(path, flags|unix.O_CLOEXEC, 0o600)
 		return e
 	})
 	if err != nil {

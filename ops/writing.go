@@ -2,15 +2,12 @@ package ops
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"path"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/snapfs/snapfs/blobstore"
 	"github.com/snapfs/snapfs/manifest"
 	"github.com/snapfs/snapfs/ops/internal/confine"
 )
@@ -311,10 +308,7 @@ func (r *rangedBlob) fetchRange(ctx context.Context, k int) error {
 	defer bufs.put(buf)
 	from := int64(k) * rangeSize
 	err = r.w.d.fetch.part(ctx, transfer{key: key, from: from, n: r.size(k), out: r.w.temp.File, off: r.off + from}, buf, nil)
-	if errors.Is(err, blobstore.ErrRange) {
-		err = mismatch(key, fmt.Errorf("it is shorter than %d bytes", r.blob.Size))
-	}
-	return err
+	return tooShort(key, r.blob.Size, err)
 }
 
 // advance notes that range k has come, and hashes what can be hashed in order. The
