@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,7 @@ func (p *program) mount(c *cli.Context) error {
 		return reporter.Done(err)
 	}
 	if !inBackground && !c.Bool("foreground") {
-		return p.mountInBackground(cfg)
+		return p.mountInBackground(c.Context, cfg)
 	}
 	log := p.logger(inBackground)
 	session, err := mountd.OpenSession(c.Context, cfg, p.docs(c), log)
@@ -62,8 +63,8 @@ func (p *program) mount(c *cli.Context) error {
 	return reporter.Done(err)
 }
 
-func (p *program) mountInBackground(cfg mountd.Config) error {
-	info, err := mountd.Background(cfg.MountPoint)
+func (p *program) mountInBackground(ctx context.Context, cfg mountd.Config) error {
+	info, err := mountd.Background(ctx, cfg.MountPoint)
 	if err != nil {
 		return err
 	}

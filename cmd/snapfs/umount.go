@@ -49,7 +49,7 @@ func (p *program) umount(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if done.Kept != "" {
+	if done.Kept != "" && !done.Pending {
 		p.code = failure.Differences
 	}
 	if done.Commit != nil {
@@ -59,6 +59,10 @@ func (p *program) umount(c *cli.Context) error {
 }
 
 func (p *program) printUnmounted(done *mountd.Unmounted) error {
+	if done.Pending {
+		p.note("detached; what is left is committed when the last process lets go of it (until then: %s)", done.Kept)
+		return nil
+	}
 	if done.Kept != "" {
 		p.warn("%s kept in %s", count(done.Changes, "uncommitted change"), done.Kept)
 	}

@@ -72,8 +72,12 @@ func Runtime() (string, error) {
 	return dir, nil
 }
 
+// maxRuntimeDir leaves room for the name of a socket: the kernel takes paths of at
+// most 107 bytes (unix(7)).
+const maxRuntimeDir = 80
+
 func runtimeDir() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && len(dir) < maxRuntimeDir {
 		return filepath.Join(dir, app)
 	}
 	if os.Geteuid() == 0 {

@@ -1,6 +1,7 @@
 package mountd
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,8 +29,9 @@ type report struct {
 }
 
 // Background starts this program anew with the same arguments as a process of its
-// own that outlives the terminal, and waits until it reports.
-func Background(mountPoint string) (Info, error) {
+// own that outlives the terminal, and waits until it reports. When ctx ends before
+// that, the process is told to end.
+func Background(ctx context.Context, mountPoint string) (Info, error) {
 	logPath, logFile, err := openLog(mountPoint)
 	if err != nil {
 		return Info{}, err
@@ -54,6 +56,8 @@ func Background(mountPoint string) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("start the mount process: %w", err)
 	}
+	stop := context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })
+	defer stop()
 	return awaitReport(cmd, r, logPath)
 }
 

@@ -54,6 +54,7 @@ type Unmounted struct {
 	Commit  *Published `json:"commit,omitempty"`
 	Kept    string     `json:"kept_overlay,omitempty"` // directory with changes that were not committed
 	Changes int        `json:"uncommitted_changes"`
+	Pending bool       `json:"pending,omitempty"` // detached; the rest happens when the last process lets go
 }
 
 // handler answers the command line.

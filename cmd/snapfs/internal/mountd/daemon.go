@@ -35,12 +35,16 @@ type daemon struct {
 	finished chan struct{} // closed when result or resultE is set
 }
 
+// lazyPatience is how long a lazy unmount waits for the last user of the mount before
+// it answers that the end is yet to come.
+const lazyPatience = 2 * time.Second
+
 // StopTimeout is how long a signal waits for a busy mount before it unmounts lazily.
 const StopTimeout = 10 * time.Second
 
 // Run mounts, calls ready once the mount answers, serves until it is unmounted by
-// whatever means, and then commits or keeps the changes. Notices, the first of which
-// may come before ready, are for people.
+// whatever means, and then commits or keeps the changes. It takes over the handling
+// of signals.
 func Run(ctx context.Context, session *Session, logPath string, ready func(Info) error) error {
 	d := &daemon{session: session, finished: make(chan struct{})}
 	if err := raiseFileLimit(); err != nil {
@@ -145,6 +149,7 @@ func (d *daemon) serveControl(srv *http.Server, l net.Listener) {
 // mount stays busy or a second signal comes.
 func (d *daemon) watchSignals(ctx context.Context, served <-chan struct{}) {
 	ch := make(chan os.Signal, 4)
+	signal.Reset(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	signal.Notify(ch, unix.SIGTERM, unix.SIGINT)
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 	select {
@@ -213,12 +218,18 @@ func (d *daemon) umount(ctx context.Context, req UnmountRequest) (*Unmounted, er
 		}
 		return nil, err
 	}
+	var patience <-chan time.Time
+	if req.Lazy {
+		patience = time.After(lazyPatience)
+	}
 	select {
 	case <-d.finished:
+		return d.result, d.resultE
+	case <-patience:
+		return &Unmounted{Type: "umount", Pending: true, Kept: d.info.Overlay}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return d.result, d.resultE
 }
 
 // busy says who holds the mount.
