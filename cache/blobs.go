@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/dgraph-io/ristretto/v2"
 	"golang.org/x/sys/unix"
@@ -75,7 +76,8 @@ type Blobs struct {
 	residents *residents
 	suspects  suspects
 	places    places
-	buffers   sync.Pool // of *[blockSize]byte
+	buffers   sync.Pool     // of *[blockSize]byte
+	patience  time.Duration // with another process that fetches the same blocks
 	stats     counters
 
 	ctx    context.Context // of the flights; ends with Close
@@ -108,7 +110,7 @@ func Open(store blobstore.Store, opts Options) (*Blobs, error) {
 		return nil, fmt.Errorf("open blob cache: %w", err)
 	}
 	b := &Blobs{
-		store: store, opts: opts, dir: d, memory: memory,
+		store: store, opts: opts, dir: d, memory: memory, patience: lockPatience,
 		residents: &residents{max: opts.MemoryBytes / 2},
 		entries:   map[manifest.Blob]*entry{},
 		buffers:   sync.Pool{New: func() any { return new([blockSize]byte) }},

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockPatience is how long a lock held by another process is waited for before its
-// holder counts as stuck.
+// lockPatience is how long, by default, a lock held by another process is waited for
+// before its holder counts as stuck.
 const lockPatience = 10 * time.Second
 
 // errBusy means that another process held a lock for longer than lockPatience.
@@ -39,7 +39,7 @@ func tryLock(f *os.File, kind int16, start, n int64) (bool, error) {
 
 // waitLock takes a lock, and gives up with errBusy after lockPatience.
 func waitLock(ctx context.Context, f *os.File, kind int16, start, n int64) error {
-	poll := newPoll()
+	poll := newPoll(lockPatience)
 	for {
 		ok, err := tryLock(f, kind, start, n)
 		if ok || err != nil {
@@ -61,8 +61,8 @@ type poll struct {
 	deadline time.Time
 }
 
-func newPoll() *poll {
-	return &poll{pause: time.Millisecond, deadline: time.Now().Add(lockPatience)}
+func newPoll(patience time.Duration) *poll {
+	return &poll{pause: time.Millisecond, deadline: time.Now().Add(patience)}
 }
 
 // wait sleeps a little longer each time, up to 20 ms. It returns errBusy when the

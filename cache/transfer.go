@@ -280,7 +280,7 @@ func (l *large) lockRun(ctx context.Context, part *partial, at, end int) (int, f
 	if part == nil {
 		return end, func() {}, nil
 	}
-	poll := newPoll()
+	poll := newPoll(l.b.patience)
 	for {
 		stored, err := part.stored(at, end-at)
 		if err != nil {
