@@ -19,9 +19,12 @@ import (
 // other form (see Key.Check), so that a key is always safe as a file name.
 type Key string
 
+// SizeUnknown is the Size of a blob of which it is only remembered that the store has it.
+const SizeUnknown int64 = -1
+
 // Info describes a stored blob.
 type Info struct {
-	Size int64 // bytes
+	Size int64 // bytes, or SizeUnknown when a cache answered instead of the store
 }
 
 // Store holds blobs. All methods may be called by any number of goroutines.

@@ -202,3 +202,11 @@ func digestOf(h manifest.Hash) digest {
 	_, _ = hex.Decode(d[:], []byte(h))
 	return d
 }
+
+// digestOfKey returns the hash of a valid key in 16 bytes.
+func digestOfKey(key blobstore.Key) digest { return digestOf(manifest.Hash(key.Hash())) }
+
+// key returns the key of the blob with this hash.
+func (d digest) key() blobstore.Key {
+	return blobstore.Key(hex.EncodeToString(d[:]) + "." + string(manifest.XXH128))
+}

@@ -97,6 +97,7 @@ func TestWhatWasUsedLeastRecentlyGoesFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	f.space.start() // what was found when the cache was opened is out of date
 	data, blob := content(200<<10-100, 300)
 	put(t, f.store, data)
 	mustReadAll(t, f.Blobs, blob, data)

@@ -214,13 +214,13 @@ func isCutShort(body *io.SectionReader) bool {
 	return size > 0 && readFull(body, make([]byte, 1), size-1) == ErrChanged
 }
 
-// isStored reports whether s holds the blob in the right size.
+// isStored reports whether s holds the blob in the right size, as far as it can tell.
 func isStored(ctx context.Context, s blobstore.Store, key blobstore.Key, size int64) (bool, error) {
 	info, err := s.Stat(ctx, key)
 	if errors.Is(err, blobstore.ErrNotFound) {
 		return false, nil
 	}
-	return err == nil && info.Size == size, err
+	return err == nil && (info.Size == size || info.Size == blobstore.SizeUnknown), err
 }
 
 // present reports whether the store holds all the blobs.
