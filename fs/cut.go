@@ -41,6 +41,10 @@ type Change struct {
 	// Content is nil when New is complete.
 	Content *Content
 
+	// TimeOnly marks a file that has another time than in the parent, and is the same
+	// otherwise.
+	TimeOnly bool
+
 	// Problem says why no manifest can hold the entry, "" when one can.
 	Problem string
 
@@ -92,10 +96,6 @@ func (t *Tree) Checkpoint() *Cut {
 	slices.SortStableFunc(w.cut.Changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
 	return w.cut
 }
-
-// Dirty reports whether a commit might have anything to publish. It can be wrong
-// only in that a file that was written is the same as before.
-func (t *Tree) Dirty() bool { return len(t.Changes()) > 0 }
 
 // Close ends the use of the cut.
 func (c *Cut) Close() {
@@ -219,6 +219,7 @@ func (w *walker) both(c cursor, prow uint32) {
 		change.Kind = TypeChanged
 	}
 	if change.Problem != "" || change.Content != nil || differ(&change.Old, &change.New) {
+		change.TimeOnly = change.Problem == "" && change.Content == nil && SameContent(&change.Old, &change.New)
 		w.add(change)
 	}
 }

@@ -46,6 +46,9 @@ func (p *program) umount(c *cli.Context) error {
 		return p.umountDead(dir, err)
 	}
 	done, err := client.Unmount(c.Context, req)
+	if err != nil && client.Died(c.Context) {
+		return p.umountDead(dir, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -72,15 +75,15 @@ func (p *program) printUnmounted(done *mountd.Unmounted) error {
 	return p.printCommit(done.Commit)
 }
 
-// umountDead detaches a mount whose process has died. notFound is the answer when
-// there is no mount at all.
-func (p *program) umountDead(dir string, notFound error) error {
+// umountDead detaches a mount whose process has died. cause is the answer when there
+// is no mount at all.
+func (p *program) umountDead(dir string, cause error) error {
 	m, ok, err := mountd.MountAt(dir)
 	if err != nil {
 		return err
 	}
 	if !ok || m.Type != mountd.FSType {
-		return notFound
+		return cause
 	}
 	if err := fusefs.Detach(dir); err != nil {
 		return err

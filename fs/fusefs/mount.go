@@ -83,6 +83,7 @@ func (o *MountOptions) forServer() *fuse.MountOptions {
 		MaxWrite:      maxRequest,
 		MaxBackground: maxBackground,
 		Debug:         o.Debug,
+		DisableSplice: true, // copying is as fast, and works whatever the limit of pipes is
 		Logger:        log.New(o.Log, "", 0),
 
 		// The tree changes only through the mount: whatever the kernel has cached is right.

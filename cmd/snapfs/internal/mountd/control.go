@@ -223,6 +223,22 @@ func (c *Client) call(ctx context.Context, path string, req, resp any) error {
 	return json.NewDecoder(r.Body).Decode(resp)
 }
 
+// Died reports whether the process of the mount has ended. A process that was killed
+// a moment ago may still take connections, so it is given a moment.
+func (c *Client) Died(ctx context.Context) bool {
+	for range 20 {
+		if err := unix.Kill(c.Info.PID, 0); errors.Is(err, unix.ESRCH) {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return false
+}
+
 // Status asks for the state of the mount.
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	var s Status

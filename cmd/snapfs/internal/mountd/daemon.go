@@ -276,7 +276,7 @@ func (d *daemon) end(ctx context.Context, req UnmountRequest) (*Unmounted, error
 		published = err == nil && len(out.Commit.Problems) == 0
 	}
 	if !published {
-		out.Changes = len(s.Tree.Changes())
+		out.Changes = len(Summarize(s.Tree.Changes()))
 		out.Kept = s.Config.Overlay
 	}
 	err = errors.Join(err, s.Close())

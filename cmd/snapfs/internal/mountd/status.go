@@ -80,7 +80,7 @@ func hits(c cache.Stats) Hits {
 }
 
 // Summarize turns changes into lines for people: a move is one line, whatever lies
-// below the directory that moved.
+// below the directory that moved. Files of which only the time has changed are none.
 func Summarize(changes []fs.Change) []ChangeStatus {
 	deleted := make(map[string]bool)
 	for i := range changes {
@@ -99,6 +99,8 @@ func Summarize(changes []fs.Change) []ChangeStatus {
 		c := &changes[i]
 		line := ChangeStatus{Kind: string(c.Kind), Path: c.Path, Dir: c.Dir, Problem: c.Problem}
 		switch {
+		case c.TimeOnly:
+			continue
 		case c.Kind == fs.Deleted && (moved[c.Path] || replaced(changes, i)):
 			continue
 		case c.Kind == fs.Added && moved[c.From]:
