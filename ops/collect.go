@@ -165,7 +165,7 @@ func (c *collector) addNamed(name string, optional bool) error {
 		switch {
 		case optional:
 			return nil
-		case err == unix.ENOENT || err == unix.ENOTDIR:
+		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 			return &notFoundError{path}
 		}
 		return &os.PathError{Op: "lstat", Path: path, Err: err}

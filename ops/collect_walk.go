@@ -151,7 +151,7 @@ func (w *walker) readEntries(dirfd int, b *branch, entries []fs.DirEntry, out *b
 			var st unix.Stat_t
 			err := ignoringEINTR(func() error { return unix.Fstatat(dirfd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 			switch {
-			case err == unix.ENOENT || err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG:
+			case errors.Is(err, unix.ENOENT), err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG:
 				c.skip(path, errVanished)
 			case err != nil:
 				c.fails.add(w.ctx, path, &os.PathError{Op: "lstat", Path: path, Err: err})
@@ -169,7 +169,7 @@ func (w *walker) readLink(dirfd int, name string, l foundLink, out *branch) {
 	n, err := unix.Readlinkat(dirfd, name, buf)
 	l.target = string(buf[:max(n, 0)])
 	switch {
-	case err == unix.ENOENT || err == unix.EINVAL:
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINVAL):
 		w.c.skip(l.path, errVanished)
 	case err != nil:
 		w.c.fails.add(w.ctx, l.path, &os.PathError{Op: "readlink", Path: l.path, Err: err})

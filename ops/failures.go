@@ -58,11 +58,11 @@ func (f *Failures) Unwrap() []error {
 
 // String returns "path: cause", and never the path twice.
 func (f Failure) String() string {
-	err := f.Err
-	if pe, ok := err.(*fs.PathError); ok && pe.Path == f.Path {
+	var pe *fs.PathError
+	if errors.As(f.Err, &pe) && pe.Path == f.Path && pe.Error() == f.Err.Error() {
 		return fmt.Sprintf("%s: %s: %v", printable(f.Path), pe.Op, pe.Err)
 	}
-	return fmt.Sprintf("%s: %v", printable(f.Path), err)
+	return fmt.Sprintf("%s: %v", printable(f.Path), f.Err)
 }
 
 // printable returns path, quoted when it holds anything that would garble a

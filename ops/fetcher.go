@@ -152,7 +152,7 @@ func (f *fetcher) copyLocal(ctx context.Context, in *os.File, size int64, out *o
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		p := buf[:min(int64(len(buf)), stride, size-at)]
+		p := buf[:min(int64(len(buf)), copyStride, size-at)]
 		if _, err := io.ReadFull(io.NewSectionReader(in, at, int64(len(p))), p); err != nil {
 			return "", err
 		}
@@ -160,7 +160,7 @@ func (f *fetcher) copyLocal(ctx context.Context, in *os.File, size int64, out *o
 			_, err := out.WriteAt(p, off)
 			return manifest.Sum(p), err
 		}
-		h.Write(p)
+		_, _ = h.Write(p) // never fails
 		if _, err := out.WriteAt(p, off+at); err != nil {
 			return "", err
 		}
@@ -188,7 +188,7 @@ type brokenStream struct{ error }
 func (b brokenStream) Unwrap() error { return b.error }
 
 // part carries out t by means of buf, and feeds the bytes to sum unless it is nil.
-func (f *fetcher) part(ctx context.Context, t transfer, buf []byte, sum io.Writer) error {
+func (f *fetcher) part(ctx context.Context, t transfer, buf []byte, sum *manifest.Hasher) error {
 	for resumes := 0; ; resumes++ {
 		done, err := f.stream(ctx, t, buf, sum)
 		var broken brokenStream
@@ -200,7 +200,7 @@ func (f *fetcher) part(ctx context.Context, t transfer, buf []byte, sum io.Write
 }
 
 // stream copies what one stream of the store yields. It returns how much that was.
-func (f *fetcher) stream(ctx context.Context, t transfer, buf []byte, sum io.Writer) (done int64, err error) {
+func (f *fetcher) stream(ctx context.Context, t transfer, buf []byte, sum *manifest.Hasher) (done int64, err error) {
 	if t.n == 0 {
 		return 0, nil
 	}
@@ -208,22 +208,22 @@ func (f *fetcher) stream(ctx context.Context, t transfer, buf []byte, sum io.Wri
 	if err != nil {
 		return 0, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	for done < t.n {
 		if err := ctx.Err(); err != nil {
 			return done, err
 		}
-		p := buf[:min(int64(len(buf)), stride, t.n-done)]
+		p := buf[:min(int64(len(buf)), copyStride, t.n-done)]
 		n, err := io.ReadFull(r, p)
 		if _, e := t.out.WriteAt(p[:n], t.off+done); e != nil {
 			return done, e
 		}
 		if sum != nil {
-			sum.Write(p[:n])
+			_, _ = sum.Write(p[:n]) // never fails
 		}
 		done += int64(n)
 		if err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return done, brokenStream{fmt.Errorf("fetch blob %s: %w", t.key, err)}

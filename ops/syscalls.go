@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,7 @@ func lstat(path string, st *unix.Stat_t) error {
 // ignoringEINTR calls fn until it is not interrupted by a signal.
 func ignoringEINTR(fn func() error) error {
 	for {
-		if err := fn(); err != unix.EINTR {
+		if err := fn(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

@@ -124,7 +124,7 @@ func hashSection(ctx context.Context, body *io.SectionReader, buf []byte) (manif
 		if err := readFull(body, p, off); err != nil {
 			return "", err
 		}
-		h.Write(p)
+		_, _ = h.Write(p) // never fails
 		off += int64(len(p))
 	}
 	return h.Hash(), nil
@@ -136,7 +136,7 @@ func readFull(r io.ReaderAt, p []byte, off int64) error {
 	switch {
 	case n == len(p):
 		return nil
-	case err == io.EOF || err == io.ErrUnexpectedEOF:
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return ErrChanged
 	}
 	return err
@@ -211,7 +211,7 @@ func (u *Uploader) store(ctx context.Context, key blobstore.Key, size int64, bod
 // its end.
 func isCutShort(body *io.SectionReader) bool {
 	size := body.Size()
-	return size > 0 && readFull(body, make([]byte, 1), size-1) == ErrChanged
+	return size > 0 && errors.Is(readFull(body, make([]byte, 1), size-1), ErrChanged)
 }
 
 // isStored reports whether s holds the blob in the right size, as far as it can tell.

@@ -58,7 +58,7 @@ func Open(path string) (*Root, error) {
 func (r *Root) Path() string { return r.path }
 
 // Close releases the root. Directories opened through it stay usable.
-func (r *Root) Close() error { return r.dir.Close() }
+func (r *Root) Close() { r.dir.Close() }
 
 // Join returns the absolute path of what lies at rel.
 func (r *Root) Join(rel string) string { return path.Join(r.path, rel) }
@@ -93,7 +93,7 @@ func (r *Root) openDir(rel string) (int, error) {
 				Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 			})
 		})
-		if err != unix.ENOSYS && err != unix.EPERM { // EPERM: sandboxes that do not know the call
+		if !is(err, unix.ENOSYS, unix.EPERM) { // EPERM: sandboxes that do not know the call
 			return fd, err
 		}
 		r.walked.Store(true)
@@ -104,7 +104,7 @@ func (r *Root) openDir(rel string) (int, error) {
 		name, rest, _ = strings.Cut(rest, "/")
 		var next int
 		next, err = retry(func() (int, error) { return unix.Openat(fd, name, flags|unix.O_NOFOLLOW, 0) })
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		fd = next
 	}
 	return fd, err
@@ -113,7 +113,7 @@ func (r *Root) openDir(rel string) (int, error) {
 // explain turns the error of opening the directory rel into one that names what is
 // in the way.
 func (r *Root) explain(op, rel string, err error) error {
-	if err == unix.ELOOP || err == unix.ENOTDIR || err == unix.EXDEV {
+	if is(err, unix.ELOOP, unix.ENOTDIR, unix.EXDEV) {
 		for end := 0; end < len(rel); {
 			next := strings.IndexByte(rel[end:], '/')
 			if next < 0 {
@@ -126,7 +126,7 @@ func (r *Root) explain(op, rel string, err error) error {
 				break
 			}
 			info, e := (&Dir{root: r, fd: fd, rel: parent}).Lstat(name)
-			unix.Close(fd)
+			_ = unix.Close(fd)
 			if e == nil && info.IsLink() {
 				return fmt.Errorf("%w: %s is a symbolic link", ErrUnsafe, r.Join(part))
 			}
@@ -160,7 +160,7 @@ func (r *Root) MakeDir(rel string) (dir *Dir, created bool, err error) {
 }
 
 // Close releases the handle.
-func (d *Dir) Close() error { return unix.Close(d.fd) }
+func (d *Dir) Close() { _ = unix.Close(d.fd) }
 
 // Path returns the absolute path under which the directory was opened.
 func (d *Dir) Path() string { return d.root.Join(d.rel) }
@@ -188,7 +188,7 @@ func (d *Dir) Mkdir(name string) (bool, error) {
 		return false, err
 	}
 	_, err := retry(func() (int, error) { return 0, unix.Mkdirat(d.fd, name, 0o777) })
-	if err == unix.EEXIST {
+	if is(err, unix.EEXIST) {
 		return false, nil
 	}
 	return err == nil, d.fail("mkdir", name, err)
@@ -265,8 +265,18 @@ func Timespec(micros int64) unix.Timespec {
 func retry(fn func() (int, error)) (int, error) {
 	for {
 		n, err := fn()
-		if err != unix.EINTR {
+		if !is(err, unix.EINTR) {
 			return n, err
 		}
 	}
+}
+
+// is reports whether err is one of the codes.
+func is(err error, codes ...unix.Errno) bool {
+	for _, code := range codes {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
 }

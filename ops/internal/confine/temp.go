@@ -34,7 +34,7 @@ func (d *Dir) CreateTemp(perm uint32) (*Temp, error) {
 	if err == nil {
 		return &Temp{File: os.NewFile(uintptr(fd), d.Path()+" (new file)"), dir: d}, nil
 	}
-	if err != unix.EOPNOTSUPP && err != unix.EISDIR && err != unix.EINVAL && err != unix.ENOENT {
+	if !is(err, unix.EOPNOTSUPP, unix.EISDIR, unix.EINVAL, unix.ENOENT) {
 		return nil, d.fail("create a file in", "", err)
 	}
 	return d.createNamed(perm)
@@ -46,7 +46,7 @@ func (d *Dir) createNamed(perm uint32) (*Temp, error) {
 	for i := range maxClashes {
 		name := tempName(strconv.Itoa(os.Getpid()) + "/" + strconv.Itoa(i) + "/" + d.rel)
 		fd, err := retry(func() (int, error) { return unix.Openat(d.fd, name, flags, perm) })
-		if err != unix.EEXIST {
+		if !is(err, unix.EEXIST) {
 			if err != nil {
 				return nil, d.fail("create", name, err)
 			}
@@ -82,7 +82,7 @@ func (t *Temp) Place(name string) error {
 		_, err := retry(func() (int, error) {
 			return 0, unix.Renameat2(t.dir.fd, t.name, t.dir.fd, name, unix.RENAME_NOREPLACE)
 		})
-		if err == unix.EINVAL || err == unix.ENOSYS {
+		if is(err, unix.EINVAL, unix.ENOSYS) {
 			_, err = retry(func() (int, error) { return 0, unix.Linkat(t.dir.fd, t.name, t.dir.fd, name, 0) })
 		} else if err == nil {
 			t.name = ""
@@ -98,7 +98,7 @@ func (t *Temp) link(name string) error {
 		_, err := retry(func() (int, error) {
 			return 0, unix.Linkat(int(t.Fd()), "", t.dir.fd, name, unix.AT_EMPTY_PATH)
 		})
-		if err != unix.ENOENT && err != unix.EPERM { // what those without the privilege get
+		if !is(err, unix.ENOENT, unix.EPERM) { // what those without the privilege get
 			return err
 		}
 		t.dir.root.byProc.Store(true)
@@ -116,7 +116,7 @@ func (t *Temp) SetModTime(micros int64) error {
 	stamp := Timespec(micros)
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, stamp}
 	_, err := retry(func() (int, error) { return 0, unix.UtimesNanoAt(int(t.Fd()), "", times, unix.AT_EMPTY_PATH) })
-	if err == unix.EINVAL || err == unix.ENOENT { // kernels before 5.8
+	if is(err, unix.EINVAL, unix.ENOENT) { // kernels before 5.8
 		both := unix.NsecToTimeval(stamp.Nano())
 		err = unix.Futimes(int(t.Fd()), []unix.Timeval{both, both})
 	}
@@ -181,7 +181,7 @@ func (d *Dir) swapIn(name string, create func(temp string) error) error {
 			return nil
 		}
 		_ = d.Remove(temp)
-		if err != unix.ENOENT { // else another process took the temporary name away
+		if !is(err, unix.ENOENT) { // else another process took the temporary name away
 			return err
 		}
 	}
