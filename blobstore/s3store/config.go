@@ -17,6 +17,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/snapfs/snapfs/blobstore"
@@ -135,6 +136,7 @@ func (c Config) loadAWS(ctx context.Context) (aws.Config, error) {
 		config.WithHTTPClient(c.httpClient()),
 		config.WithRegion(c.Region),
 		config.WithSharedConfigProfile(c.Profile),
+		config.WithLogger(logging.Nop{}), // errors are returned, not printed
 	}
 	if c.CABundle != "" {
 		pem, err := os.Open(c.CABundle)
@@ -182,6 +184,8 @@ func (c Config) newClient(ctx context.Context) (*s3.Client, *identity, error) {
 		// verified anyway.
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		// A server that refuses a request must be able to say so before the body.
+		o.ContinueHeaderThresholdBytes = mib
 		o.APIOptions = append(o.APIOptions, id.addRenewal)
 		if c.ExpectedBucketOwner != "" {
 			o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue("X-Amz-Expected-Bucket-Owner", c.ExpectedBucketOwner))

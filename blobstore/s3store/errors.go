@@ -72,6 +72,13 @@ type refused struct {
 func (e *refused) Error() string { return e.detail }
 func (e *refused) Unwrap() error { return e.kind }
 
+// unanswered is the error of a request that was sent and got no response: what
+// became of it is not known.
+type unanswered struct{ detail string }
+
+func (e *unanswered) Error() string { return e.detail }
+func (e *unanswered) Unwrap() error { return blobstore.ErrUnavailable }
+
 // is reports whether err is the answer of S3 with one of the codes.
 func is(err error, codes ...string) bool {
 	var r *refused
@@ -98,7 +105,7 @@ func classify(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.As(err, &none):
-		return fmt.Errorf("%w: no usable AWS credentials: %v", blobstore.ErrPermission, none.err)
+		return fmt.Errorf("%w: no usable AWS credentials: set AWS_PROFILE, or run aws sso login: %v", blobstore.ErrPermission, none.err)
 	case errors.As(err, &resp) && resp.HTTPStatusCode() >= 300:
 		code, message := "", ""
 		if errors.As(err, &api) {
@@ -108,7 +115,7 @@ func classify(ctx context.Context, err error) error {
 	case errors.As(err, &api): // an error in the body of a success
 		return fmt.Errorf("%w: %s: %s", blobstore.ErrUnavailable, api.ErrorCode(), api.ErrorMessage())
 	case isNetwork(err):
-		return fmt.Errorf("%w: %v%s", blobstore.ErrUnavailable, root(err), attempts(err))
+		return unreachable(err)
 	default:
 		return err
 	}
@@ -167,17 +174,20 @@ func isNetwork(err error) bool {
 	return errors.As(err, &send) || errors.As(err, &retries)
 }
 
-// root returns the part of a network error that says something: the SDK wraps it
-// in the operation, the request and the attempts.
-func root(err error) error {
+// unreachable describes a network error by the part of it that says something: the
+// SDK wraps that in the operation, the request and the attempts.
+func unreachable(err error) error {
+	cause := err
 	var op *net.OpError
 	var netErr net.Error
 	switch {
 	case errors.As(err, &op):
-		return op
+		cause = op
 	case errors.As(err, &netErr):
-		return netErr
-	default:
-		return err
+		cause = netErr
 	}
+	if op != nil && op.Op == "dial" { // nothing was sent
+		return fmt.Errorf("%w: %v%s", blobstore.ErrUnavailable, cause, attempts(err))
+	}
+	return &unanswered{fmt.Sprintf("%v: %v%s", blobstore.ErrUnavailable, cause, attempts(err))}
 }

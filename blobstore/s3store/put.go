@@ -53,7 +53,7 @@ func (s *Store) putSmall(ctx context.Context, key blobstore.Key, body *io.Sectio
 		StorageClass:  types.StorageClass(s.cfg.StorageClass),
 	}
 	in.ServerSideEncryption, in.SSEKMSKeyId = s.encryption()
-	return s.ifAbsent(ctx, func(condition *string) error {
+	err := s.ifAbsent(ctx, func(condition *string) error {
 		in.IfNoneMatch = condition
 		if _, err := v.Seek(0, io.SeekStart); err != nil {
 			return err
@@ -64,6 +64,14 @@ func (s *Store) putSmall(ctx context.Context, key blobstore.Key, body *io.Sectio
 		}
 		return classify(ctx, err)
 	})
+	// A server that has the blob may close the connection instead of reading it once
+	// more, and the response is lost with it.
+	if lost := new(unanswered); errors.As(err, &lost) {
+		if size, e := s.head(ctx, *in.Key); e == nil && size == body.Size() {
+			return nil
+		}
+	}
+	return err
 }
 
 // ifAbsent calls write with the condition that no object is there. An object that
