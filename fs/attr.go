@@ -98,9 +98,9 @@ func (t *Tree) SetAttr(ino Ino, s SetAttr) (Attr, error) {
 }
 
 func (t *Tree) setAttr(n *node, s SetAttr) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if s.Size != nil {
+		n.io.Lock()
+		defer n.io.Unlock()
 		if err := t.truncate(n, *s.Size); err != nil {
 			return err
 		}
@@ -108,6 +108,8 @@ func (t *Tree) setAttr(n *node, s SetAttr) error {
 	if s.Mode == nil && s.UID == nil && s.GID == nil && s.Atime == nil && s.Mtime == nil {
 		return nil
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	rec := n.attrOp(t.now())
 	s.applyTo(rec)
 	if err := t.logNode(n, rec); err != nil {

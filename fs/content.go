@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/snapfs/snapfs/fs/internal/extent"
 	"github.com/snapfs/snapfs/manifest"
@@ -22,27 +23,32 @@ func (t *Tree) dataFile(n *node) (*os.File, error) {
 	if f.f != nil {
 		return f.f, nil
 	}
-	path := t.ov.dataPath(n.ino)
+	var err error
 	if f.data {
-		file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
-		f.f = file
-		return file, err
+		f.f, err = openData(t.ov.dataPath(n.ino))
+		return f.f, err
 	}
-	file, err := t.newDataFile(path, n)
-	if errors.Is(err, unix.ENOSPC) && t.ov.collect() {
-		file, err = t.newDataFile(path, n)
+	err = t.ov.makeRoom(func() error {
+		f.f, err = t.newDataFile(n)
+		return err
+	})
+	return f.f, err
+}
+
+func openData(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		// Not %w: to an application, no file is missing.
+		return nil, fmt.Errorf("%w: written content is missing: %v", ErrDamaged, err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	f.f = file
-	return file, nil
+	return file, err
 }
 
 // newDataFile makes a sparse data file with the size and times of n. A file of that
 // name can only be left over from a process that died before it was logged.
-func (t *Tree) newDataFile(path string, n *node) (file *os.File, err error) {
-	file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+func (t *Tree) newDataFile(n *node) (_ *os.File, err error) {
+	path := t.ov.dataPath(n.ino)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -60,8 +66,11 @@ func (t *Tree) newDataFile(path string, n *node) (file *os.File, err error) {
 	if err := stamp(file, n); err != nil {
 		return nil, err
 	}
-	t.ov.newData.Store(true)
-	return file, t.logNode(n, &opData{ino: n.ino})
+	t.ov.created.Add(1)
+	if err := t.logNode(n, &opData{ino: n.ino}); err != nil {
+		return nil, err
+	}
+	return file, nil
 }
 
 // stamp gives a data file the times of its node: after a crash they are read back.
@@ -82,12 +91,31 @@ func (t *Tree) stampData(n *node) error {
 	return stamp(f, n)
 }
 
-// changed notes that the bytes of r, of a file that was size bytes long, are about
-// to change: hashes of them are no longer known. It needs n.mu.
-func (t *Tree) changed(n *node, r extent.Range, size int64) error {
+// begin opens the data file for a change of the bytes of r, in a file that is or
+// will be size bytes long: hashes of them are no longer known. It needs n.io.
+func (t *Tree) begin(n *node, r extent.Range, size int64) (*os.File, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	file, err := t.dataFile(n)
+	if err != nil {
+		return nil, err
+	}
+	n.file.gen++
+	return file, t.forget(n, r, size)
+}
+
+// end notes that a change is complete: the file is size bytes long. It needs n.mu.
+func (t *Tree) end(n *node, size int64) {
+	n.file.gen++ // whoever has read meanwhile may have seen half of it
+	n.size = size
+	n.mtime = t.now()
+	n.ctime = n.mtime
+}
+
+// forget drops the known hashes of a range that is about to change. It needs n.mu.
+func (t *Tree) forget(n *node, r extent.Range, size int64) error {
 	f := n.file
-	f.gen++
-	if f.hashes == nil {
+	if f.hashes == nil || r.Len() <= 0 {
 		return nil
 	}
 	chunk := t.base.chunkSize
@@ -108,39 +136,33 @@ func (t *Tree) dirtyChunks(n *node, first, last int) error {
 	return nil
 }
 
-// write writes p at off. It needs n.mu, and n must be busy.
+// write writes p at off. It needs n.io, and n must be busy.
 func (t *Tree) write(n *node, p []byte, off int64) (int, error) {
-	if off < 0 || off+int64(len(p)) > maxFileSize {
+	if off < 0 || off > maxFileSize-int64(len(p)) {
 		return 0, unix.EFBIG
 	}
-	file, err := t.dataFile(n)
+	size := n.size // nobody else changes it while we hold n.io
+	file, err := t.begin(n, extent.Range{Off: min(off, size), End: off + int64(len(p))}, size)
 	if err != nil {
 		return 0, err
 	}
-	end := off + int64(len(p))
-	if err := t.changed(n, extent.Range{Off: min(off, n.size), End: end}, n.size); err != nil {
-		return 0, err
-	}
-	w, err := file.WriteAt(p, off)
-	if errors.Is(err, unix.ENOSPC) && t.ov.collect() {
-		var more int
-		more, err = file.WriteAt(p[w:], off+int64(w))
+	var w int
+	err = t.ov.makeRoom(func() error {
+		more, err := file.WriteAt(p[w:], off+int64(w))
 		w += more
-	}
+		return err
+	})
 	if w == 0 && err != nil {
 		return 0, err
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if err := t.overlay(n, extent.Range{Off: off, End: off + int64(w)}); err != nil {
-		return 0, errors.Join(err, restoreSize(file, n.size))
+		return 0, errors.Join(err, file.Truncate(size))
 	}
-	n.size = max(n.size, off+int64(w))
-	n.mtime = t.now()
-	n.ctime = n.mtime
+	t.end(n, max(size, off+int64(w)))
 	return w, nil // a short count tells the writer to ask again, and then learn why
 }
-
-// restoreSize undoes what a write that could not be logged added to a data file.
-func restoreSize(f *os.File, size int64) error { return f.Truncate(size) }
 
 // overlay records that the data file holds the bytes of r. Only the part where the
 // base shows through needs a record. It needs n.mu.
@@ -152,51 +174,34 @@ func (t *Tree) overlay(n *node, r extent.Range) error {
 	return t.logNode(n, &opExtent{ino: n.ino, r: r})
 }
 
-// truncate sets the size of a file. It needs n.mu, and n must be busy.
+// truncate sets the size of a file. It needs n.io, and n must be busy.
 func (t *Tree) truncate(n *node, size int64) error {
 	switch {
 	case n.dir != nil:
 		return unix.EISDIR
-	case n.file == nil:
-		return unix.EINVAL
-	case size < 0:
+	case n.file == nil || size < 0:
 		return unix.EINVAL
 	case size > maxFileSize:
 		return unix.EFBIG
 	}
-	file, err := t.dataFile(n)
+	file, err := t.begin(n, extent.Range{Off: min(size, n.size), End: max(size, n.size)}, n.size)
 	if err != nil {
 		return err
-	}
-	lo, hi := min(size, n.size), max(size, n.size)
-	if lo < hi {
-		if err := t.changed(n, extent.Range{Off: lo, End: hi}, hi); err != nil {
-			return err
-		}
-		if err := t.dirtyLast(n, size); err != nil {
-			return err
-		}
 	}
 	if err := file.Truncate(size); err != nil {
 		return err
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if size < n.file.limit {
-		if err := t.logNode(n, &opTruncate{ino: n.ino, limit: size}); err != nil {
-			return errors.Join(err, restoreSize(file, n.size))
-		}
+		// After a crash before this record, recovery finds the short data file. For
+		// the same reason the map follows the data file even if the log fails.
+		cut := &opTruncate{ino: n.ino, limit: size}
+		err = t.logNode(n, cut)
+		cut.applyNode(n)
 	}
-	n.size = size
-	n.mtime = t.now()
-	n.ctime = n.mtime
-	return nil
-}
-
-// dirtyLast forgets the hash of the chunk that a new end of file falls into.
-func (t *Tree) dirtyLast(n *node, size int64) error {
-	if c := t.base.chunkSize; c > 0 && n.file.hashes != nil {
-		return t.dirtyChunks(n, int(size/c), int(size/c))
-	}
-	return nil
+	t.end(n, size)
+	return err
 }
 
 // piece is one run of the content of a file and where its bytes come from.
@@ -247,13 +252,13 @@ func (t *Tree) appendBase(list []piece, row uint32, r extent.Range) []piece {
 
 // readNode fills p from the content of n at off, and returns how many bytes lie
 // before the end of the file. The store is asked without any lock held, so the map
-// is checked again afterwards: bytes that were read before a truncation must not
+// is looked at again afterwards: bytes that were read before a truncation must not
 // come back behind it.
 func (t *Tree) readNode(ctx context.Context, n *node, p []byte, off int64) (int, error) {
+	r := extent.Range{Off: off, End: off + int64(len(p))}
 	for {
 		n.mu.Lock()
-		list := t.pieces(n, extent.Range{Off: off, End: off + int64(len(p))})
-		gen := n.file.gen
+		list := t.pieces(n, r)
 		var file *os.File
 		var err error
 		if n.file.data {
@@ -268,9 +273,9 @@ func (t *Tree) readNode(ctx context.Context, n *node, p []byte, off int64) (int,
 			return total, err
 		}
 		n.mu.Lock()
-		same := n.file.gen == gen
+		again := t.pieces(n, r)
 		n.mu.Unlock()
-		if same {
+		if slices.Equal(list, again) {
 			return total, nil
 		}
 	}

@@ -17,6 +17,7 @@ type File struct {
 	ino      Ino
 	node     atomic.Pointer[node] // nil while the file is an untouched base entry
 	writable bool
+	referred bool // the file holds a reference to its inode, having had no node
 }
 
 // Open opens a regular file. The flags are those of open(2); of them O_TRUNC and the
@@ -36,9 +37,9 @@ func (t *Tree) Open(ino Ino, flags uint32) (*File, error) {
 		return nil, notRegular(n.typ)
 	}
 	if flags&unix.O_TRUNC != 0 {
-		n.mu.Lock()
+		n.io.Lock()
 		err = t.truncate(n, 0)
-		n.mu.Unlock()
+		n.io.Unlock()
 		if err != nil {
 			t.release(n)
 			return nil, err
@@ -63,6 +64,9 @@ func (t *Tree) openRead(f *File) error {
 		return unix.EISDIR
 	case t.base.rows[f.ino].kind == rowLink:
 		return unix.ELOOP
+	case t.refs != nil:
+		t.refs[f.ino].Add(1)
+		f.referred = true
 	}
 	return nil
 }
@@ -170,8 +174,8 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 		return 0, nil
 	}
 	n := f.node.Load()
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.io.Lock()
+	defer n.io.Unlock()
 	return f.t.write(n, p, off)
 }
 
@@ -207,6 +211,9 @@ func (f *File) Close() {
 	if n := f.node.Load(); n != nil {
 		f.t.release(n)
 	}
+	if f.referred {
+		f.t.Forget(f.ino, 1)
+	}
 }
 
 // Allocate is fallocate(2): mode 0 or KEEP_SIZE reserves disk space, PUNCH_HOLE and
@@ -221,76 +228,85 @@ func (f *File) Allocate(mode uint32, off, length int64) error {
 		return unix.EFBIG
 	}
 	n := f.node.Load()
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.io.Lock()
+	defer n.io.Unlock()
 	r := extent.Range{Off: off, End: off + length}
 	keep := mode&unix.FALLOC_FL_KEEP_SIZE != 0
 	switch mode &^ unix.FALLOC_FL_KEEP_SIZE {
 	case 0:
 		return f.t.reserve(n, r, keep)
 	case unix.FALLOC_FL_PUNCH_HOLE:
-		if !keep {
-			return unix.EOPNOTSUPP
+		if keep {
+			return f.t.zero(n, r, true)
 		}
-		return f.t.zero(n, r, mode, true)
 	case unix.FALLOC_FL_ZERO_RANGE:
-		return f.t.zero(n, r, mode, keep)
+		return f.t.zero(n, r, keep)
 	}
 	return unix.EOPNOTSUPP
 }
 
 // reserve allocates space without changing content. Ranges of the base need none
-// until they are written.
+// until they are written. It needs n.io.
 func (t *Tree) reserve(n *node, r extent.Range, keep bool) error {
-	file, err := t.dataFile(n)
+	size := n.size
+	if !keep {
+		size = max(size, r.End)
+	}
+	file, err := t.begin(n, extent.Range{Off: n.size, End: size}, n.size)
 	if err != nil {
 		return err
 	}
-	grows := !keep && r.End > n.size
-	if grows {
-		if err := t.changed(n, extent.Range{Off: n.size, End: r.End}, n.size); err != nil {
+	if from := max(r.Off, n.file.limit); from < r.End {
+		err := t.ov.makeRoom(func() error { return fallocate(file, unix.FALLOC_FL_KEEP_SIZE, from, r.End-from) })
+		if err != nil {
 			return err
 		}
 	}
-	from := max(r.Off, n.file.limit)
-	if from < r.End {
-		if err := unix.Fallocate(int(file.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, r.End-from); err != nil {
-			return err
-		}
-	}
-	if !grows {
-		return nil
-	}
-	if err := file.Truncate(r.End); err != nil {
-		return err
-	}
-	n.size = r.End
-	n.mtime = t.now()
-	n.ctime = n.mtime
-	return nil
+	return t.resize(n, file, size)
 }
 
-// zero makes a range read as zeros.
-func (t *Tree) zero(n *node, r extent.Range, mode uint32, keep bool) error {
-	file, err := t.dataFile(n)
+// zero makes a range read as zeros. It needs n.io.
+func (t *Tree) zero(n *node, r extent.Range, keep bool) error {
+	size := n.size
+	if !keep {
+		size = max(size, r.End)
+	}
+	file, err := t.begin(n, extent.Range{Off: min(r.Off, n.size), End: min(r.End, size)}, n.size)
 	if err != nil {
 		return err
 	}
-	if err := t.changed(n, extent.Range{Off: min(r.Off, n.size), End: r.End}, n.size); err != nil {
+	// Not FALLOC_FL_ZERO_RANGE, which not every file system has.
+	if err := fallocate(file, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, r.Off, r.Len()); err != nil {
 		return err
 	}
-	if err := unix.Fallocate(int(file.Fd()), mode, r.Off, r.Len()); err != nil {
+	n.mu.Lock()
+	err = t.overlay(n, r)
+	n.mu.Unlock()
+	if err != nil {
 		return err
 	}
-	if err := t.overlay(n, extent.Range{Off: r.Off, End: min(r.End, n.size)}); err != nil {
-		return err
+	return t.resize(n, file, size)
+}
+
+// resize ends a change that may have made the file longer. It needs n.io.
+func (t *Tree) resize(n *node, file *os.File, size int64) error {
+	if size != n.size {
+		if err := file.Truncate(size); err != nil {
+			return err
+		}
 	}
-	if !keep {
-		n.size = max(n.size, r.End)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	t.end(n, size)
+	return stamp(file, n) // nothing may have been done to the data file
+}
+
+func fallocate(f *os.File, mode uint32, off, n int64) error {
+	for {
+		if err := unix.Fallocate(int(f.Fd()), mode, off, n); err != unix.EINTR {
+			return err
+		}
 	}
-	n.mtime = t.now()
-	n.ctime = n.mtime
-	return nil
 }
 
 // Seek finds the next data or hole at or after off, for SEEK_DATA and SEEK_HOLE.

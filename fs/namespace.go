@@ -35,15 +35,6 @@ func (t *Tree) lookup(dir Ino, name string) (Attr, error) {
 	return t.refer(ino)
 }
 
-// refer returns the attributes of an inode and counts one reference to it. It needs
-// t.mu.
-func (t *Tree) refer(ino Ino) (Attr, error) {
-	if n := t.nodes[ino]; n != nil && ino >= firstOverlayIno {
-		n.lookups.Add(1)
-	}
-	return t.attr(ino)
-}
-
 // LookupParent returns the directory that holds a directory; the root holds itself.
 func (t *Tree) LookupParent(dir Ino) (Attr, error) {
 	t.mu.RLock()
@@ -74,8 +65,8 @@ func (t *Tree) checkCreate(dir Ino, name string) error {
 	if err := t.checkDir(dir); err != nil {
 		return err
 	}
-	if n := t.nodes[dir]; n != nil && len(n.links) == 0 && dir != RootIno {
-		return unix.ENOENT // removed while somebody was in it
+	if t.isGone(dir) {
+		return unix.ENOENT
 	}
 	if t.child(dir, name) != 0 {
 		return unix.EEXIST
@@ -176,14 +167,30 @@ func (t *Tree) Link(ino, dir Ino, name string) (Attr, error) {
 	case len(n.links) >= maxLinks:
 		return Attr{}, unix.EMLINK
 	}
-	ops := []op{&opEntry{parent: dir, name: name, ino: ino, when: t.now()}}
-	if len(n.links) == 0 { // O_TMPFILE: nothing of it has been logged yet
-		ops = append(n.state(), ops...)
+	entry := &opEntry{parent: dir, name: name, ino: ino, when: t.now()}
+	log := t.log
+	if len(n.links) == 0 {
+		log = func(ops ...op) error { return t.logFirstName(n, entry) }
 	}
-	if err := t.log(ops...); err != nil {
+	if err := log(entry); err != nil {
 		return Attr{}, err
 	}
 	return t.refer(ino)
+}
+
+// logFirstName gives a file a name that has none, made with O_TMPFILE: nothing of
+// it has been logged yet. It needs t.mu held for writing.
+func (t *Tree) logFirstName(n *node, entry *opEntry) error {
+	n.mu.Lock() // what is written from now on is logged behind this record
+	err := t.ov.append(append(n.state(), entry)...)
+	if err == nil {
+		n.unlinked = false
+	}
+	n.mu.Unlock()
+	if err == nil {
+		entry.apply(t)
+	}
+	return err
 }
 
 // Readlink returns the text of a symbolic link.
@@ -221,8 +228,8 @@ func (t *Tree) remove(dir Ino, name string, wantDir bool) error {
 	}
 	n := t.nodes[ino]
 	t.mu.Unlock()
-	if err == nil && n != nil && n.ino >= firstOverlayIno {
-		t.reap(n)
+	if err == nil && n != nil {
+		t.reapUnlinked(n)
 	}
 	return err
 }
@@ -236,11 +243,8 @@ func (t *Tree) checkRemove(dir Ino, name string, wantDir bool) (Ino, error) {
 	if ino == 0 {
 		return 0, unix.ENOENT
 	}
-	mode, err := t.mode(ino)
-	isDir := mode&unix.S_IFMT == unix.S_IFDIR
+	isDir := t.typeOf(ino) == unix.S_IFDIR
 	switch {
-	case err != nil:
-		return 0, err
 	case wantDir && !isDir:
 		return 0, unix.ENOTDIR
 	case !wantDir && isDir:
@@ -266,8 +270,8 @@ func (t *Tree) Rename(oldDir Ino, oldName string, newDir Ino, newName string, fl
 	t.mu.Lock()
 	replaced, err := t.rename(oldDir, oldName, newDir, newName, flags)
 	t.mu.Unlock()
-	if err == nil && replaced != nil && replaced.ino >= firstOverlayIno {
-		t.reap(replaced)
+	if err == nil && replaced != nil {
+		t.reapUnlinked(replaced)
 	}
 	return err
 }
@@ -311,25 +315,17 @@ func (t *Tree) checkRename(src, dst, oldDir, newDir Ino, flags uint32) error {
 	case flags == unix.RENAME_EXCHANGE && dst == 0:
 		return unix.ENOENT
 	}
-	if n := t.nodes[newDir]; n != nil && len(n.links) == 0 && newDir != RootIno {
+	if t.isGone(newDir) {
 		return unix.ENOENT
 	}
-	srcMode, err := t.mode(src)
-	if err != nil {
-		return err
-	}
-	srcIsDir := srcMode&unix.S_IFMT == unix.S_IFDIR
+	srcIsDir := t.typeOf(src) == unix.S_IFDIR
 	if srcIsDir && t.isBelow(newDir, src) {
 		return unix.EINVAL
 	}
 	if dst == 0 || dst == src {
 		return nil
 	}
-	dstMode, err := t.mode(dst)
-	if err != nil {
-		return err
-	}
-	dstIsDir := dstMode&unix.S_IFMT == unix.S_IFDIR
+	dstIsDir := t.typeOf(dst) == unix.S_IFDIR
 	if flags == unix.RENAME_EXCHANGE {
 		if dstIsDir && t.isBelow(oldDir, dst) {
 			return unix.EINVAL

@@ -15,11 +15,15 @@ import (
 type node struct {
 	ino     Ino
 	typ     uint32       // type bits of the mode; they never change
-	lookups atomic.Int64 // references that the kernel holds; counted for overlay inodes only
+	lookups atomic.Int64 // see Tree.refs; base inodes are counted there
 
 	// Guarded by Tree.mu.
 	links []link // every name of the inode; empty when it is unlinked
 	dir   *dirState
+
+	// io is held while the content changes, so that mu need not be: whoever wants
+	// the attributes of a file does not wait for the disk.
+	io sync.Mutex
 
 	mu                  sync.Mutex // guards all below
 	mode                uint32     // type and permissions
@@ -53,7 +57,7 @@ type fileState struct {
 	written extent.Set // ranges below limit that the data file overlays
 	data    bool       // the data file exists
 	f       *os.File   // the data file, open while the node is busy
-	gen     uint64     // grows with every change of content
+	gen     uint64     // grows when a change of content begins, and when it ends
 
 	// What the last commit knows of the content: one hash for each chunk, "" where
 	// the chunk has changed since. It is nil before the first commit.
@@ -90,10 +94,15 @@ func (n *node) attrOp(ctime int64) *opAttr {
 	}
 }
 
-// unlink forgets one name. It needs Tree.mu.
-func (n *node) unlink(parent Ino, name string) {
-	n.links = slices.DeleteFunc(n.links, func(l link) bool { return l.parent == parent && l.name == name })
+// unlink forgets one name, and reports whether it was there. It needs Tree.mu.
+func (n *node) unlink(parent Ino, name string) bool {
+	i := slices.Index(n.links, link{parent, name})
+	if i < 0 {
+		return false
+	}
+	n.links = slices.Delete(n.links, i, i+1)
 	n.setUnlinked()
+	return true
 }
 
 // link adds a name. It needs Tree.mu.
@@ -116,14 +125,24 @@ func (t *Tree) materialize(ino Ino) *node {
 	if n := t.nodes[ino]; n != nil || !t.base.has(ino) {
 		return n
 	}
+	n := t.addRow(ino, true)
+	t.materialize(Ino(t.base.rows[ino].parent))
+	return n
+}
+
+// addRow makes the node of a base entry, with or without its name in the base. It
+// needs t.mu held for writing.
+func (t *Tree) addRow(ino Ino, home bool) *node {
 	r := uint32(ino)
 	x := &t.base.rows[r]
 	a := t.rowAttr(ino)
 	n := &node{
 		ino: ino, typ: a.Type(), mode: a.Mode, uid: a.UID, gid: a.GID, size: a.Size,
-		atime: a.Atime, mtime: a.Mtime, ctime: a.Ctime,
+		atime: a.Atime, mtime: a.Mtime, ctime: a.Ctime, unlinked: !home,
 	}
-	n.links = []link{{Ino(x.parent), t.base.name(r)}}
+	if home {
+		n.links = []link{{Ino(x.parent), t.base.name(r)}}
+	}
 	switch x.kind {
 	case rowDir:
 		n.dir = &dirState{row: r, subdirs: t.base.subdirs(r)}
@@ -133,8 +152,12 @@ func (t *Tree) materialize(ino Ino) *node {
 		n.text = t.base.linkText(r)
 	}
 	t.nodes[ino] = n
-	t.materialize(Ino(x.parent))
 	return n
+}
+
+// isHome reports whether a base node has its name in the base. It needs Tree.mu.
+func (t *Tree) isHome(n *node) bool {
+	return slices.Contains(n.links, link{Ino(t.base.rows[n.ino].parent), t.base.name(uint32(n.ino))})
 }
 
 // writableNode returns the node of an inode that is about to be changed, and keeps
@@ -174,10 +197,9 @@ func (t *Tree) release(n *node) {
 		n.file.f.Close()
 		n.file.f = nil
 	}
-	reap := idle && n.unlinked
 	n.mu.Unlock()
-	if reap {
-		t.reap(n)
+	if idle {
+		t.reapUnlinked(n)
 	}
 }
 
@@ -187,10 +209,7 @@ func (t *Tree) reap(n *node) {
 	defer t.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.links) > 0 || n.busy > 0 || n.lookups.Load() > 0 || t.nodes[n.ino] != n {
-		return
-	}
-	if n.ino < firstOverlayIno && !n.forgotten() {
+	if len(n.links) > 0 || n.busy > 0 || t.nodes[n.ino] != n || t.references(n.ino, n).Load() > 0 {
 		return
 	}
 	delete(t.nodes, n.ino)
@@ -199,31 +218,45 @@ func (t *Tree) reap(n *node) {
 	}
 }
 
-// forgotten reports whether the kernel has dropped its references to an unlinked
-// base inode. Those are not counted, so a node records the fact that FORGET came.
-func (n *node) forgotten() bool { return n.lookups.Load() < 0 }
+// references returns the counter of the references to an inode: one for each time
+// that an entry was handed out, until Forget. It is nil when nobody needs it. The
+// node is that of the inode, and may be nil for a base inode.
+func (t *Tree) references(ino Ino, n *node) *atomic.Int64 {
+	switch {
+	case ino < Ino(len(t.refs)):
+		return &t.refs[ino]
+	case n != nil:
+		return &n.lookups
+	}
+	return nil
+}
 
-// Forget tells the tree that the kernel has dropped n references to an inode.
-func (t *Tree) Forget(ino Ino, refs uint64) {
+// refer returns the attributes of an inode and counts one reference to it. It needs
+// t.mu.
+func (t *Tree) refer(ino Ino) (Attr, error) {
+	if refs := t.references(ino, t.nodes[ino]); refs != nil {
+		refs.Add(1)
+	}
+	return t.attr(ino)
+}
+
+// Forget tells the tree that n references to an inode were dropped.
+func (t *Tree) Forget(ino Ino, n uint64) {
 	t.mu.RLock()
-	n := t.nodes[ino]
+	x := t.nodes[ino]
+	refs := t.references(ino, x)
 	t.mu.RUnlock()
-	if n == nil {
-		return
+	if refs != nil && refs.Add(-int64(n)) <= 0 && x != nil {
+		t.reapUnlinked(x)
 	}
-	if ino < firstOverlayIno {
-		n.mu.Lock()
-		if n.unlinked {
-			n.lookups.Store(-1)
-		}
-		gone := n.unlinked
-		n.mu.Unlock()
-		if gone {
-			t.reap(n)
-		}
-		return
-	}
-	if n.lookups.Add(-int64(refs)) == 0 {
+}
+
+// reapUnlinked is reap, but cheap for a node that has a name.
+func (t *Tree) reapUnlinked(n *node) {
+	n.mu.Lock()
+	unlinked := n.unlinked
+	n.mu.Unlock()
+	if unlinked {
 		t.reap(n)
 	}
 }

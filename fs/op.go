@@ -1,9 +1,6 @@
 package fs
 
 import (
-	"encoding/binary"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/snapfs/snapfs/fs/internal/extent"
@@ -29,6 +26,7 @@ type nodeOp interface {
 
 const (
 	tagCreate = iota + 1
+	tagBase
 	tagAttr
 	tagEntry
 	tagXattr
@@ -55,6 +53,9 @@ func (o *opCreate) append(b []byte) []byte {
 }
 
 func (o *opCreate) apply(t *Tree) {
+	if t.nodes[o.ino] != nil {
+		return // compacted while the tree was in use: what follows was applied already
+	}
 	n := &node{ino: o.ino, typ: o.mode & unix.S_IFMT, rdev: o.rdev, text: o.text, size: int64(len(o.text)), unlinked: true}
 	o.applyNode(n)
 	switch n.typ {
@@ -66,6 +67,23 @@ func (o *opCreate) apply(t *Tree) {
 	}
 	t.nodes[o.ino] = n
 	t.nextIno = max(t.nextIno, o.ino+1)
+}
+
+// opBase starts the records of a base entry in a compacted log. It says whether the
+// entry has its name in the base.
+type opBase struct {
+	ino  Ino
+	home bool
+}
+
+func (o *opBase) append(b []byte) []byte {
+	return appendBool(appendUint(append(b, tagBase), uint64(o.ino)), o.home)
+}
+
+func (o *opBase) apply(t *Tree) {
+	if t.nodes[o.ino] == nil && t.base.has(o.ino) {
+		t.addRow(o.ino, o.home)
+	}
 }
 
 // opAttr sets the attributes that chmod, chown and utimensat set.
@@ -109,9 +127,9 @@ func (o *opEntry) apply(t *Tree) {
 		return
 	}
 	if old := t.materialize(t.child(o.parent, o.name)); old != nil {
-		old.unlink(o.parent, o.name)
+		had := old.unlink(o.parent, o.name)
 		old.touch(o.when, false)
-		if old.dir != nil {
+		if had && old.dir != nil {
 			p.dir.subdirs--
 		}
 	}
@@ -315,8 +333,9 @@ type opCommit struct{ seq int }
 func (o *opCommit) append(b []byte) []byte { return appendUint(append(b, tagCommit), uint64(o.seq)) }
 func (o *opCommit) apply(t *Tree)          { t.commits = max(t.commits, o.seq) }
 
-// opState starts and ends the records of a compacted log. A log that ends with a
-// clean one was closed in order: sizes and times in it need no check.
+// opState starts the records of a process, and starts and ends those of a compacted
+// log. A log that ends with a clean one was closed in order: the sizes and times in
+// it need no check against the data files.
 type opState struct {
 	next  Ino
 	clean bool
@@ -334,165 +353,4 @@ func (t *Tree) applyTo(ino Ino, o nodeOp) {
 	if n := t.materialize(ino); n != nil {
 		o.applyNode(n)
 	}
-}
-
-func appendUint(b []byte, vs ...uint64) []byte {
-	for _, v := range vs {
-		b = binary.AppendUvarint(b, v)
-	}
-	return b
-}
-
-func appendInt(b []byte, vs ...int64) []byte {
-	for _, v := range vs {
-		b = binary.AppendVarint(b, v)
-	}
-	return b
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-func appendBool(b []byte, v bool) []byte {
-	if v {
-		return append(b, 1)
-	}
-	return append(b, 0)
-}
-
-var errBadOp = errors.New("malformed operation")
-
-// opReader decodes ops. After the first malformed field every further one is zero,
-// and err is set.
-type opReader struct {
-	b   []byte
-	err error
-}
-
-func (r *opReader) fail() { r.b, r.err = nil, errBadOp }
-
-func (r *opReader) uint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *opReader) int() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *opReader) string() string {
-	n := r.uint()
-	if n > uint64(len(r.b)) {
-		r.fail()
-		return ""
-	}
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
-}
-
-func (r *opReader) bool() bool {
-	if len(r.b) == 0 {
-		r.fail()
-		return false
-	}
-	v := r.b[0]
-	r.b = r.b[1:]
-	return v != 0
-}
-
-func (r *opReader) ino() Ino    { return Ino(r.uint()) }
-func (r *opReader) u32() uint32 { return uint32(r.uint()) }
-
-func (r *opReader) attr() opAttr {
-	return opAttr{
-		ino: r.ino(), mode: r.u32(), uid: r.u32(), gid: r.u32(),
-		atime: r.int(), mtime: r.int(), ctime: r.int(),
-	}
-}
-
-// count reads a number of elements that take at least one byte each.
-func (r *opReader) count() int {
-	n := r.uint()
-	if n > uint64(len(r.b)) {
-		r.fail()
-		return 0
-	}
-	return int(n)
-}
-
-func (r *opReader) content() *opContent {
-	o := &opContent{ino: r.ino(), row: r.u32(), data: r.bool(), size: r.int(), limit: r.int()}
-	for range r.count() {
-		o.written = append(o.written, extent.Range{Off: r.int(), End: r.int()})
-	}
-	return o
-}
-
-func (r *opReader) hashes() *opHashes {
-	o := &opHashes{ino: r.ino()}
-	for range r.count() {
-		o.hashes = append(o.hashes, manifest.Hash(r.string()))
-	}
-	return o
-}
-
-func (r *opReader) next() op {
-	tag := r.b[0]
-	r.b = r.b[1:]
-	switch tag {
-	case tagCreate:
-		return &opCreate{opAttr: r.attr(), rdev: r.u32(), text: r.string()}
-	case tagAttr:
-		a := r.attr()
-		return &a
-	case tagEntry:
-		return &opEntry{parent: r.ino(), name: r.string(), ino: r.ino(), when: r.int()}
-	case tagXattr:
-		return &opXattr{ino: r.ino(), name: r.string(), remove: r.bool(), value: []byte(r.string()), when: r.int()}
-	case tagExtent:
-		return &opExtent{ino: r.ino(), r: extent.Range{Off: r.int(), End: r.int()}}
-	case tagTruncate:
-		return &opTruncate{ino: r.ino(), limit: r.int()}
-	case tagData:
-		return &opData{ino: r.ino()}
-	case tagContent:
-		return r.content()
-	case tagHashes:
-		return r.hashes()
-	case tagDirty:
-		return &opDirty{ino: r.ino(), chunk: int(r.u32())}
-	case tagCommit:
-		return &opCommit{seq: int(r.u32())}
-	case tagState:
-		return &opState{next: r.ino(), clean: r.bool()}
-	}
-	r.err = fmt.Errorf("unknown operation %d: this overlay was written by a newer snapfs", tag)
-	return nil
-}
-
-// decodeOps returns the ops of one log record.
-func decodeOps(payload []byte) ([]op, error) {
-	r := opReader{b: payload}
-	var ops []op
-	for len(r.b) > 0 {
-		o := r.next()
-		if r.err != nil {
-			return nil, r.err
-		}
-		ops = append(ops, o)
-	}
-	return ops, nil
 }

@@ -1,18 +1,17 @@
 package fs
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
-	"github.com/google/renameio/v2"
 	"github.com/snapfs/snapfs/fs/internal/wal"
 	"golang.org/x/sys/unix"
 )
@@ -26,8 +25,6 @@ const (
 	commitsDir = "commits"
 )
 
-const overlayVersion = 1
-
 // Errors of opening an overlay.
 var (
 	// ErrInUse means that another process has the overlay open.
@@ -38,96 +35,6 @@ var (
 	ErrDamaged = errors.New("overlay is damaged")
 )
 
-// OverlayInfo describes an overlay that is not necessarily open.
-type OverlayInfo struct {
-	Version    int       `json:"version"`
-	BaseID     string    `json:"baseId"`               // names the base: an overlay made on another one is refused
-	Manifests  []string  `json:"manifests,omitempty"`  // what was mounted: the base, then the diffs
-	Store      string    `json:"store,omitempty"`      // where the contents lie
-	MountPoint string    `json:"mountPoint,omitempty"` // where it was mounted last
-	Created    time.Time `json:"created"`
-
-	// Settings is whatever else the program that opened the overlay needs to open it
-	// again. Package fs does not look into it.
-	Settings json.RawMessage `json:"settings,omitempty"`
-}
-
-// ReadOverlayInfo describes the overlay in dir. A directory that holds none yet
-// yields an error that matches os.ErrNotExist.
-func ReadOverlayInfo(dir string) (OverlayInfo, error) {
-	var info OverlayInfo
-	b, err := os.ReadFile(filepath.Join(dir, metaFile))
-	if err != nil {
-		return info, err
-	}
-	if err := json.Unmarshal(b, &info); err != nil {
-		return info, fmt.Errorf("%w: %s: %v", ErrDamaged, filepath.Join(dir, metaFile), err)
-	}
-	if info.Version != overlayVersion {
-		return info, fmt.Errorf("%w: %s has version %d, this snapfs knows version %d", ErrDamaged, dir, info.Version, overlayVersion)
-	}
-	return info, nil
-}
-
-// WriteOverlayInfo makes dir an overlay, or changes the description of one.
-func WriteOverlayInfo(dir string, info OverlayInfo) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	info.Version = overlayVersion
-	b, err := json.MarshalIndent(info, "", "  ")
-	if err != nil {
-		return err
-	}
-	return renameio.WriteFile(filepath.Join(dir, metaFile), append(b, '\n'), 0o600)
-}
-
-// OverlayInUse reports whether a process has the overlay in dir open.
-func OverlayInUse(dir string) bool {
-	lock := flock.New(filepath.Join(dir, lockFile), flock.SetFlag(os.O_RDONLY))
-	ok, err := lock.TryRLock()
-	if ok {
-		lock.Unlock()
-	}
-	return err == nil && !ok
-}
-
-// RemoveOverlay deletes the overlay in dir, and dir itself when nothing else is in
-// it. It refuses one that is in use. Everything that was not committed is lost.
-func RemoveOverlay(dir string) error {
-	ov, err := lockOverlay(dir)
-	if err != nil {
-		return err
-	}
-	defer ov.lock.Unlock()
-	// The description goes first: without it, what a crash leaves is no overlay.
-	for _, name := range []string{metaFile, logFile, dataDir, commitsDir, lockFile} {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			return err
-		}
-	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
-		return err
-	}
-	return nil
-}
-
-// OverlayCommits returns the paths of the diff manifests that were published from
-// the overlay in dir, in order. Base and commits together are the parent of the
-// next one.
-func OverlayCommits(dir string) ([]string, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, commitsDir, "*.json"))
-	if err != nil {
-		return nil, err
-	}
-	return paths, nil // Glob sorts, and names have a fixed width
-}
-
-// CommitPath returns where diff number seq of the overlay in dir is kept.
-func CommitPath(dir string, seq int) string {
-	return filepath.Join(dir, commitsDir, fmt.Sprintf("%06d.json", seq))
-}
-
 // overlay is the directory on local disk that holds what has changed.
 type overlay struct {
 	dir    string
@@ -135,13 +42,18 @@ type overlay struct {
 	log    *wal.Log
 	dataFD *os.File // the data directory
 
-	newData atomic.Bool // data files were made since the data directory was synced
+	created atomic.Int64 // data files that were made
+	dirMu   sync.Mutex
+	synced  int64 // how many of them have a durable name; guarded by dirMu
 
 	mu      sync.Mutex
 	garbage []Ino // data files to remove once the log says so durably
-	wake    chan struct{}
-	done    chan struct{}
-	closing chan struct{}
+
+	compactAt atomic.Int64  // size of the log at which to think of compaction
+	perNode   atomic.Int64  // bytes of a compact log for each node
+	wake      chan struct{} // tells the janitor that there is work
+	closing   chan struct{}
+	done      chan struct{}
 }
 
 // garbageDelay is how long space of deleted files stays taken at most.
@@ -157,7 +69,8 @@ func (t *Tree) openOverlay(dir string) (err error) {
 			ov.lock.Unlock()
 		}
 	}()
-	if err := t.checkInfo(dir); err != nil {
+	info, err := t.checkInfo(dir)
+	if err != nil {
 		return err
 	}
 	for _, sub := range []string{dataDir, commitsDir} {
@@ -169,11 +82,30 @@ func (t *Tree) openOverlay(dir string) (err error) {
 		return err
 	}
 	t.ov = ov
-	if err := t.recover(); err != nil {
+	if err = t.recover(); err == nil {
+		err = redescribe(dir, info)
+	}
+	if err != nil {
 		ov.dataFD.Close()
 		return err
 	}
-	go ov.collectGarbage()
+	go t.keepTidy()
+	return nil
+}
+
+// redescribe notes where an overlay is mounted now. A full disk does not keep
+// anybody from their data.
+func redescribe(dir string, info OverlayInfo) error {
+	old, err := ReadOverlayInfo(dir)
+	if err != nil {
+		return err
+	}
+	if info.Version = old.Version; reflect.DeepEqual(old, info) {
+		return nil
+	}
+	if err := WriteOverlayInfo(dir, info); !isFull(err) {
+		return err
+	}
 	return nil
 }
 
@@ -198,150 +130,96 @@ func lockOverlay(dir string) (*overlay, error) {
 	return ov, nil
 }
 
-// checkInfo refuses an overlay of another base, and describes it anew otherwise.
-func (t *Tree) checkInfo(dir string) error {
+// checkInfo refuses an overlay of another base, and returns the new description.
+func (t *Tree) checkInfo(dir string) (OverlayInfo, error) {
 	want := t.opts.Info
 	want.MountPoint = t.opts.MountPoint
 	info, err := ReadOverlayInfo(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
+		if _, err := os.Lstat(filepath.Join(dir, logFile)); err == nil {
+			return want, fmt.Errorf("%w: %s is missing, so its base is unknown; restore it, or discard the overlay",
+				ErrDamaged, filepath.Join(dir, metaFile))
+		}
 		want.Created = time.Now().UTC()
-		return WriteOverlayInfo(dir, want)
+		// Before the log: an overlay without a description is refused.
+		return want, WriteOverlayInfo(dir, want)
 	case err != nil:
-		return err
+		return want, err
 	case info.BaseID != want.BaseID:
-		return fmt.Errorf("%w: %s was made on base %s, not on %s; mount that base, or choose another overlay directory",
+		return want, fmt.Errorf("%w: %s was made on base %s, not on %s; mount that base, or choose another overlay directory",
 			ErrOtherBase, dir, info.BaseID, want.BaseID)
 	}
 	want.Created = info.Created
-	return WriteOverlayInfo(dir, want)
-}
-
-// recover reads the log and brings the state of the data files in.
-func (t *Tree) recover() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	clean := false
-	log, _, err := wal.Open(filepath.Join(t.ov.dir, logFile), func(payload []byte) error {
-		ops, err := decodeOps(payload)
-		if err != nil {
-			return err
-		}
-		for _, o := range ops {
-			o.apply(t)
-			s, ok := o.(*opState)
-			clean = ok && s.clean
-		}
-		return nil
-	})
-	var corrupt *wal.CorruptError
-	if errors.As(err, &corrupt) {
-		return fmt.Errorf("%w: %v; nothing was changed: the written contents lie in %s, keep a copy of %s before you repair it",
-			ErrDamaged, corrupt, filepath.Join(t.ov.dir, dataDir), t.ov.dir)
-	}
-	if err != nil {
-		return fmt.Errorf("open overlay log: %w", err)
-	}
-	t.ov.log = log
-	t.dropUnlinked()
-	if clean {
-		return nil
-	}
-	return t.adoptData()
-}
-
-// dropUnlinked forgets the inodes that had no name when the last process ended.
-func (t *Tree) dropUnlinked() {
-	for ino, n := range t.nodes {
-		if len(n.links) == 0 && ino != RootIno {
-			delete(t.nodes, ino)
-		}
-	}
-}
-
-// adoptData takes size and modification time of written files from their data
-// files, which is where writes leave them, and removes data files that nobody
-// refers to: those of deleted files, and of writes that were never acknowledged.
-func (t *Tree) adoptData() error {
-	names, err := readNames(filepath.Join(t.ov.dir, dataDir))
-	if err != nil {
-		return err
-	}
-	found := make(map[Ino]bool, len(names))
-	for _, name := range names {
-		ino, err := strconv.ParseUint(name, 16, 64)
-		if err != nil {
-			continue // not ours: leave it alone
-		}
-		n := t.nodes[Ino(ino)]
-		if n == nil || n.file == nil || !n.file.data {
-			if err := os.Remove(filepath.Join(t.ov.dir, dataDir, name)); err != nil {
-				return err
-			}
-			continue
-		}
-		found[Ino(ino)] = true
-		if err := n.adopt(t.ov.dataPath(n.ino)); err != nil {
-			return err
-		}
-	}
-	for ino, n := range t.nodes {
-		if n.file != nil && n.file.data && !found[ino] {
-			return fmt.Errorf("%w: the content of %s is missing: no file %s", ErrDamaged, t.path(ino), t.ov.dataPath(ino))
-		}
-	}
-	return nil
-}
-
-func (n *node) adopt(path string) error {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	n.size = st.Size
-	n.mtime = st.Mtim.Nano()
-	n.ctime = max(n.ctime, st.Mtim.Nano())
-	if n.file.limit > n.size { // a truncation that was cut off before it was logged
-		n.file.limit = n.size
-		n.file.written.Clip(n.size)
-	}
-	return nil
-}
-
-func readNames(dir string) ([]string, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.Readdirnames(-1)
+	return want, nil
 }
 
 func (o *overlay) dataPath(ino Ino) string {
 	return filepath.Join(o.dir, dataDir, strconv.FormatUint(uint64(ino), 16))
 }
 
+// append adds one record to the log.
 func (o *overlay) append(ops ...op) error {
 	var b []byte
+	urgent := true
 	for _, x := range ops {
 		b = x.append(b)
+		urgent = urgent && frees(x)
 	}
-	err := o.log.Append(b)
-	if errors.Is(err, unix.ENOSPC) && o.collect() {
-		err = o.log.Append(b)
+	err := o.makeRoom(func() error { return o.log.Append(b, urgent) })
+	if o.log.Size() >= o.compactAt.Load() {
+		o.wakeJanitor()
 	}
 	return err
 }
 
+// frees reports whether an op must not fail on a full disk, because it gives space
+// back or leads there.
+func frees(x op) bool {
+	switch x := x.(type) {
+	case *opEntry:
+		return x.ino == 0
+	case *opTruncate, *opState:
+		return true
+	}
+	return false
+}
+
+// makeRoom calls do, and once more when the disk is full but deleted files still
+// take space.
+func (o *overlay) makeRoom(do func() error) error {
+	err := do()
+	if isFull(err) && o.collect() {
+		err = do()
+	}
+	return err
+}
+
+func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
+
 // sync makes everything durable that the log and the data directory name.
 func (o *overlay) sync() error {
-	if o.newData.Swap(false) {
-		if err := o.dataFD.Sync(); err != nil {
-			o.newData.Store(true)
-			return err
-		}
+	if err := o.syncNames(); err != nil {
+		return err
 	}
 	return o.log.Sync()
+}
+
+// syncNames makes the names of all data files durable. Goroutines that call it at
+// the same time share one flush of the disk.
+func (o *overlay) syncNames() error {
+	want := o.created.Load()
+	o.dirMu.Lock()
+	defer o.dirMu.Unlock()
+	if o.synced >= want {
+		return nil
+	}
+	now := o.created.Load()
+	if err := o.dataFD.Sync(); err != nil {
+		return err
+	}
+	o.synced = now
+	return nil
 }
 
 // discard removes a data file as soon as it is durably unreferenced: were it
@@ -350,6 +228,10 @@ func (o *overlay) discard(ino Ino) {
 	o.mu.Lock()
 	o.garbage = append(o.garbage, ino)
 	o.mu.Unlock()
+	o.wakeJanitor()
+}
+
+func (o *overlay) wakeJanitor() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -377,20 +259,27 @@ func (o *overlay) collect() bool {
 	return true
 }
 
-func (o *overlay) collectGarbage() {
-	defer close(o.done)
+// keepTidy removes discarded data files and compacts the log, until the overlay is
+// closed.
+func (t *Tree) keepTidy() {
+	ov := t.ov
+	defer close(ov.done)
+	var due <-chan time.Time
 	for {
 		select {
-		case <-o.closing:
-			o.collect()
+		case <-ov.closing:
+			ov.collect()
 			return
-		case <-o.wake:
+		case <-due:
+			ov.collect()
+			due = nil
+		case <-ov.wake:
+			if due == nil {
+				due = time.After(garbageDelay)
+			}
+			// Failing is no loss: the long log is as good, and waits for the next time.
+			_ = t.compactIfLong()
 		}
-		select {
-		case <-o.closing:
-		case <-time.After(garbageDelay):
-		}
-		o.collect()
 	}
 }
 
@@ -422,84 +311,13 @@ func (t *Tree) Close() error {
 	}
 	close(t.ov.closing)
 	<-t.ov.done
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.dropUnlinked()
 	err := t.compact(true)
-	if errors.Is(err, unix.ENOSPC) {
+	if isFull(err) {
 		err = t.ov.log.Sync() // the long log is as good, only slower to read
 	}
 	err = errors.Join(err, t.ov.log.Close(), t.ov.dataFD.Close(), t.ov.lock.Unlock())
 	t.ov = nil
 	return err
-}
-
-// compact replaces the log by the shortest one that yields the same state. It needs
-// t.mu held for writing.
-func (t *Tree) compact(clean bool) error {
-	return t.ov.log.Rewrite(func(add func([]byte) error) error {
-		put := func(ops ...op) error {
-			var b []byte
-			for _, o := range ops {
-				b = o.append(b)
-			}
-			return add(b)
-		}
-		if err := put(&opState{next: t.nextIno}, &opCommit{seq: t.commits}); err != nil {
-			return err
-		}
-		for _, n := range t.nodes {
-			if len(n.links) > 0 || n.ino == RootIno {
-				if err := put(n.state()...); err != nil {
-					return err
-				}
-			}
-		}
-		for ino, n := range t.nodes {
-			if err := putNames(ino, n, put); err != nil {
-				return err
-			}
-		}
-		return put(&opState{next: t.nextIno, clean: clean})
-	})
-}
-
-// putNames writes the names of a directory.
-func putNames(ino Ino, n *node, put func(...op) error) error {
-	if n.dir == nil || (len(n.links) == 0 && ino != RootIno) {
-		return nil
-	}
-	for name, child := range n.dir.names {
-		if err := put(&opEntry{parent: ino, name: name, ino: child}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// state returns the ops that make the node what it is, but for its names.
-func (n *node) state() []op {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	attr := n.attrOp(n.ctime)
-	var ops []op
-	if n.ino >= firstOverlayIno {
-		ops = append(ops, &opCreate{opAttr: *attr, rdev: n.rdev, text: n.text})
-	} else {
-		ops = append(ops, attr)
-	}
-	if f := n.file; f != nil {
-		ops = append(ops, &opContent{
-			ino: n.ino, row: f.row, data: f.data, size: n.size, limit: f.limit, written: f.written.Ranges(),
-		})
-		if f.hashes != nil {
-			ops = append(ops, &opHashes{ino: n.ino, hashes: f.hashes})
-		}
-	}
-	for name, value := range n.xattrs {
-		ops = append(ops, &opXattr{ino: n.ino, name: name, value: value, when: n.ctime})
-	}
-	return ops
 }
 
 // OverlayDir returns the directory of the overlay, "" for a read-only tree.

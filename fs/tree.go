@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/snapfs/snapfs/manifest"
@@ -44,6 +45,10 @@ type Tree struct {
 	opts  Options
 	ov    *overlay // nil when the tree is read-only
 
+	// refs counts the references to base inodes; see references. It is nil in a
+	// read-only tree, where nothing is ever unlinked.
+	refs []atomic.Int64
+
 	mu      sync.RWMutex
 	parent  *Base
 	nodes   map[Ino]*node
@@ -68,6 +73,7 @@ func New(base *Base, blobs BlobReader, overlayDir string, opts Options) (*Tree, 
 	if overlayDir == "" {
 		return t, nil
 	}
+	t.refs = make([]atomic.Int64, len(base.rows)) // memory that nobody touches costs nothing
 	if err := t.openOverlay(overlayDir); err != nil {
 		return nil, err
 	}
@@ -95,10 +101,10 @@ func Errno(err error) syscall.Errno {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, errStore), errors.Is(err, ErrDamaged):
+		return unix.EIO
 	case errors.Is(err, context.Canceled):
 		return unix.EINTR
-	case errors.Is(err, errStore):
-		return unix.EIO
 	case errors.As(err, &errno) && errno != 0:
 		return errno
 	}
@@ -153,22 +159,40 @@ func (t *Tree) child(dir Ino, name string) Ino {
 	return Ino(t.base.child(n.dir.row, name))
 }
 
-// mode returns the type and permissions of an inode. It needs t.mu.
-func (t *Tree) mode(ino Ino) (uint32, error) {
-	a, err := t.attr(ino)
-	return a.Mode, err
+// typeOf returns the type bits of the mode of an inode, 0 for one that does not
+// exist. It needs t.mu.
+func (t *Tree) typeOf(ino Ino) uint32 {
+	if n := t.nodes[ino]; n != nil {
+		return n.typ
+	}
+	if !t.base.has(ino) {
+		return 0
+	}
+	switch t.base.rows[ino].kind {
+	case rowDir:
+		return unix.S_IFDIR
+	case rowLink:
+		return unix.S_IFLNK
+	}
+	return unix.S_IFREG
 }
 
 // checkDir returns ENOTDIR unless ino is a directory. It needs t.mu.
 func (t *Tree) checkDir(ino Ino) error {
-	mode, err := t.mode(ino)
-	switch {
-	case err != nil:
-		return err
-	case mode&unix.S_IFMT != unix.S_IFDIR:
-		return unix.ENOTDIR
+	switch t.typeOf(ino) {
+	case 0:
+		return unix.ESTALE
+	case unix.S_IFDIR:
+		return nil
 	}
-	return nil
+	return unix.ENOTDIR
+}
+
+// isGone reports whether a directory has been removed while somebody was in it. It
+// needs t.mu.
+func (t *Tree) isGone(dir Ino) bool {
+	n := t.nodes[dir]
+	return n != nil && len(n.links) == 0
 }
 
 // isEmpty reports whether a directory has no entries. It needs t.mu.

@@ -122,7 +122,7 @@ func (d dirBlobs) ReadBlobAt(ctx context.Context, b manifest.Blob, p []byte, off
 
 func (d dirBlobs) put(t testing.TB, p []byte) manifest.Hash {
 	h := manifest.Sum(p)
-	if err := os.WriteFile(filepath.Join(string(d), string(h)), p, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(string(d), string(h)), p, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return h

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type mount struct {
 	t      testing.TB
 	config childConfig
 	env    []string // of the server, beside that of the test
+	user   uint32   // who serves
 
 	cmd    *exec.Cmd
 	in     io.WriteCloser
@@ -97,13 +99,16 @@ func (m *mount) start() {
 	config := filepath.Join(filepath.Dir(m.config.Dir), "config.json")
 	text, err := json.Marshal(m.config)
 	if err == nil {
-		err = os.WriteFile(config, text, 0o600)
+		err = os.WriteFile(config, text, 0o644)
 	}
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.cmd = exec.Command(os.Args[0])
+	m.cmd = exec.Command("/proc/self/exe")
 	m.cmd.Env = append(append(os.Environ(), childEnv+"="+config), m.env...)
+	if m.user != 0 {
+		m.cmd.SysProcAttr = &unix.SysProcAttr{Credential: &syscall.Credential{Uid: m.user, Gid: m.user}}
+	}
 	m.stderr = &lockedBuffer{}
 	m.cmd.Stderr = m.stderr
 	out, err := m.cmd.StdoutPipe()
@@ -234,5 +239,50 @@ func TestReadOnlyMountRefusesChanges(t *testing.T) {
 	m.want("f", "x")
 	if err := os.WriteFile(m.path("g"), nil, 0o644); !errors.Is(err, unix.EROFS) {
 		t.Fatalf("create: %v", err)
+	}
+}
+
+// TestMountAsOrdinaryUser mounts through the set-uid helper.
+func TestMountAsOrdinaryUser(t *testing.T) {
+	if _, err := helper(); err != nil || os.Getuid() != 0 {
+		t.Skip("needs root, to become somebody else, and fusermount3")
+	}
+	if fi, err := os.Stat("/dev/fuse"); err != nil || fi.Mode().Perm()&0o006 != 0o006 {
+		t.Skip("/dev/fuse is not open to everybody here")
+	}
+	m := prepare(t, "f=x", "d/")
+	m.user = 65534
+	root := filepath.Dir(m.config.Dir)
+	for _, dir := range []string{filepath.Dir(root), root, m.config.Dir, m.config.Store} {
+		if err := errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, int(m.user), -1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.start()
+	holder := exec.Command("sh", "-c", "cd d && cat ../f && read line")
+	holder.Dir = m.config.Dir
+	holder.SysProcAttr = &unix.SysProcAttr{Credential: &syscall.Credential{Uid: m.user, Gid: m.user}}
+	in, err := holder.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := holder.StdoutPipe()
+	if err == nil {
+		err = holder.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := make([]byte, 1)
+	if _, err := io.ReadFull(out, text); err != nil || string(text) != "x" {
+		t.Fatalf("its user reads %q, %v", text, err)
+	}
+	if got := m.ask("unmount"); !strings.Contains(got, "busy") {
+		t.Errorf("unmount while in use: %s", got)
+	}
+	in.Close()
+	holder.Wait()
+	if got := m.ask("unmount"); got != "<nil>" {
+		t.Errorf("unmount: %s", got)
 	}
 }

@@ -10,12 +10,10 @@ package wal
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +49,8 @@ type Log struct {
 	mu        sync.Mutex // guards all below; held while appending
 	f         *os.File
 	size      int64
-	allocated int64
+	allocated int64 // up to where disk space is reserved
+	noReserve bool  // the file system cannot reserve
 	broken    error // set when a failed append could not be undone
 	buf       []byte
 
@@ -61,12 +60,12 @@ type Log struct {
 
 // Open opens the log at path, creating it when it does not exist, and calls replay
 // for the payload of each record in order. The payload is only valid during the
-// call. A record that was cut short at the end is moved aside (to a file whose name
-// starts with that of the log) and reported through torn.
-func Open(path string, replay func(payload []byte) error) (l *Log, torn int64, err error) {
+// call. A record that was cut short at the end is moved aside, to a file whose name
+// starts with that of the log.
+func Open(path string, replay func(payload []byte) error) (l *Log, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -75,24 +74,23 @@ func Open(path string, replay func(payload []byte) error) (l *Log, torn int64, e
 	}()
 	fi, err := f.Stat()
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	l = &Log{path: path, f: f}
 	if fi.Size() < int64(len(magic)) {
-		return l, 0, l.create(fi.Size())
+		return l, l.create(fi.Size())
 	}
 	end, err := replayAll(path, io.NewSectionReader(f, 0, fi.Size()), replay)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	torn = fi.Size() - end
-	if torn > 0 {
+	if torn := fi.Size() - end; torn > 0 {
 		if err := l.setAside(end, torn); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	l.size, l.synced = end, 0
-	return l, torn, nil
+	l.size = end
+	return l, nil
 }
 
 // create writes the magic line to a new log, or to one whose creation was
@@ -226,18 +224,26 @@ func (s *scanner) zeroTail() (bool, error) {
 
 // Append adds a record. When it returns nil the record survives the end of the
 // process; Sync makes it survive a power loss. After an error the log is as it was.
-func (l *Log) Append(payload []byte) error {
+// An urgent record, one that helps to free space, may use the last of the disk space
+// that is reserved.
+func (l *Log) Append(payload []byte, urgent bool) error {
+	if len(payload) > maxRecord {
+		return fmt.Errorf("overlay log %s: record of %d bytes: %w", l.path, len(payload), unix.EFBIG)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.broken != nil {
 		return l.broken
 	}
-	l.ensureReserve()
 	l.buf = appendRecord(l.buf[:0], payload)
+	if err := l.makeRoom(int64(len(l.buf)), urgent); err != nil {
+		return err
+	}
 	if _, err := l.f.WriteAt(l.buf, l.size); err != nil {
 		if terr := l.f.Truncate(l.size); terr != nil {
 			l.broken = fmt.Errorf("overlay log %s: %w after a failed write", l.path, terr)
 		}
+		l.allocated = l.size // which truncation has given back
 		return err
 	}
 	l.size += int64(len(l.buf))
@@ -252,17 +258,24 @@ func appendRecord(b, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// ensureReserve keeps disk space allocated behind the end of the log. It is a
-// precaution: failing (no space, no support) is not an error.
-func (l *Log) ensureReserve() {
-	if l.size+reserve/2 <= l.allocated {
-		return
+// makeRoom keeps disk space reserved behind the end of the log, and refuses ordinary
+// records of n bytes when the reserve is nearly used up and the disk is full.
+func (l *Log) makeRoom(n int64, urgent bool) error {
+	if l.noReserve || l.size+n+reserve/2 <= l.allocated {
+		return nil
 	}
-	if unix.Fallocate(int(l.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, l.size, reserve) == nil {
-		l.allocated = l.size + reserve
-	} else {
-		l.allocated = max(l.allocated, l.size) + reserve/8 // ask again, but not each time
+	err := unix.Fallocate(int(l.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, l.size, n+reserve)
+	switch {
+	case err == nil:
+		l.allocated = l.size + n + reserve
+		return nil
+	case err != unix.ENOSPC && err != unix.EDQUOT:
+		l.noReserve = true
+		return nil
+	case urgent || l.size+n+reserve/4 <= l.allocated:
+		return nil
 	}
+	return err
 }
 
 // Size returns the size of the log in bytes.
@@ -291,62 +304,10 @@ func (l *Log) Sync() error {
 	return nil
 }
 
-// Rewrite replaces the contents of the log by the records that write adds, durably
-// and at once: after a crash the log is either the old or the new one. Nothing may
-// be appended meanwhile.
-func (l *Log) Rewrite(write func(add func(payload []byte) error) error) (err error) {
-	l.syncMu.Lock()
-	defer l.syncMu.Unlock()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	tmp := l.path + ".new"
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(tmp)
-		}
-	}()
-	size, err := writeAll(f, write)
-	if err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp, l.path); err != nil {
-		return err
-	}
-	l.f.Close()
-	l.f, l.size, l.allocated, l.synced, l.broken = f, size, 0, size, nil
-	return SyncDir(filepath.Dir(l.path))
-}
-
-func writeAll(f *os.File, write func(func([]byte) error) error) (int64, error) {
-	buf := make([]byte, 0, 1<<20)
-	buf = append(buf, magic...)
-	var size int64
-	flush := func() error {
-		n, err := f.Write(buf)
-		size += int64(n)
-		buf = buf[:0]
-		return err
-	}
-	err := write(func(payload []byte) error {
-		buf = appendRecord(buf, payload)
-		if len(buf) < 1<<20 {
-			return nil
-		}
-		return flush()
-	})
-	return size, errors.Join(err, flush())
-}
-
 // Close closes the file. It does not sync.
 func (l *Log) Close() error {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.broken = os.ErrClosed

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -10,28 +11,45 @@ import (
 	"testing"
 )
 
-func open(t *testing.T, path string) (*Log, []string, int64, error) {
+func open(t *testing.T, path string) (*Log, []string, error) {
 	t.Helper()
 	var got []string
-	l, torn, err := Open(path, func(p []byte) error {
+	l, err := Open(path, func(p []byte) error {
 		got = append(got, string(p))
 		return nil
 	})
 	if err == nil {
 		t.Cleanup(func() { l.Close() })
 	}
-	return l, got, torn, err
+	return l, got, err
+}
+
+// torn returns how many bytes opening the log at path has set aside.
+func torn(t *testing.T, path string) (n int64) {
+	t.Helper()
+	files, err := filepath.Glob(path + ".torn-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		fi, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += fi.Size()
+	}
+	return n
 }
 
 func fill(t *testing.T, path string, n int) (want []string) {
 	t.Helper()
-	l, _, _, err := open(t, path)
+	l, _, err := open(t, path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range n {
 		s := fmt.Sprintf("record %d%s", i, bytes.Repeat([]byte("x"), i*3))
-		if err := l.Append([]byte(s)); err != nil {
+		if err := l.Append([]byte(s), false); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, s)
@@ -45,14 +63,14 @@ func fill(t *testing.T, path string, n int) (want []string) {
 func TestRecordsSurviveReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	want := fill(t, path, 9)
-	l, got, torn, err := open(t, path)
-	if err != nil || torn != 0 || !slices.Equal(got, want) {
-		t.Fatalf("got %q, torn %d, %v", got, torn, err)
+	l, got, err := open(t, path)
+	if err != nil || torn(t, path) != 0 || !slices.Equal(got, want) {
+		t.Fatalf("got %q, %v", got, err)
 	}
-	if err := l.Append([]byte("more")); err != nil {
+	if err := l.Append([]byte("more"), false); err != nil {
 		t.Fatal(err)
 	}
-	if _, got, _, _ = open(t, path); !slices.Equal(got, append(want, "more")) {
+	if _, got, _ = open(t, path); !slices.Equal(got, append(want, "more")) {
 		t.Fatalf("after append: %q", got)
 	}
 }
@@ -72,20 +90,20 @@ func TestCutAtEveryByte(t *testing.T) {
 		if err := os.WriteFile(cut, whole[:n], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l, got, torn, err := open(t, cut)
+		l, got, err := open(t, cut)
 		if err != nil {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
 		if !slices.Equal(got, want[:len(got)]) {
 			t.Fatalf("cut at %d: got %q", n, got)
 		}
-		if aside, _ := filepath.Glob(cut + ".torn-*"); (torn > 0) != (len(aside) == 1) {
-			t.Fatalf("cut at %d: torn %d, set aside: %v", n, torn, aside)
+		if whole := len(magic) + size(got); n > whole && torn(t, cut) != int64(n-whole) {
+			t.Fatalf("cut at %d behind %d whole bytes: %d bytes set aside", n, whole, torn(t, cut))
 		}
-		if err := l.Append([]byte("next")); err != nil {
+		if err := l.Append([]byte("next"), false); err != nil {
 			t.Fatal(err)
 		}
-		if _, again, _, err := open(t, cut); err != nil || !slices.Equal(again, append(got, "next")) {
+		if _, again, err := open(t, cut); err != nil || !slices.Equal(again, append(got, "next")) {
 			t.Fatalf("cut at %d, after append: %q, %v", n, again, err)
 		}
 	}
@@ -108,7 +126,7 @@ func TestFlippedBitIsRefused(t *testing.T) {
 		if err := os.WriteFile(flipped, bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, got, _, err := open(t, flipped)
+		_, got, err := open(t, flipped)
 		var corrupt *CorruptError
 		if !errors.As(err, &corrupt) {
 			t.Fatalf("bit %d: got %q, %v", i, got, err)
@@ -127,33 +145,108 @@ func TestZeroTailOfPowerLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
-	if _, got, torn, err := open(t, path); err != nil || torn != 5000 || !slices.Equal(got, want) {
-		t.Fatalf("got %q, torn %d, %v", got, torn, err)
+	if _, got, err := open(t, path); err != nil || torn(t, path) != 5000 || !slices.Equal(got, want) {
+		t.Fatalf("got %q, torn %d, %v", got, torn(t, path), err)
 	}
 }
 
-func TestRewriteReplacesEverything(t *testing.T) {
+// size returns how long the records are in a log.
+func size(records []string) (n int) {
+	for _, r := range records {
+		n += headerSize + len(r)
+	}
+	return n
+}
+
+func TestRewriteKeepsWhatWasAppendedMeanwhile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	fill(t, path, 50)
-	l, _, _, err := open(t, path)
+	l, _, err := open(t, path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = l.Rewrite(func(add func([]byte) error) error { return add([]byte("state")) })
-	if err != nil {
+	add := func(s string) {
+		t.Helper()
+		if err := l.Append([]byte(s), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := l.StartRewrite()
+	add("meanwhile")
+	if err := r.Add([]byte("state")); err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Append([]byte("after")); err != nil {
+	add("meanwhile too")
+	if err := r.Finish(true); err != nil {
 		t.Fatal(err)
 	}
-	if _, got, _, err := open(t, path); err != nil || !slices.Equal(got, []string{"state", "after"}) {
+	add("after")
+	if err := l.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"state", "meanwhile", "meanwhile too", "after"}
+	if _, got, err := open(t, path); err != nil || !slices.Equal(got, want) {
 		t.Fatalf("got %q, %v", got, err)
 	}
-	failed := errors.New("failed")
-	if err := l.Rewrite(func(func([]byte) error) error { return failed }); !errors.Is(err, failed) {
-		t.Fatalf("failed rewrite: %v", err)
+	r = l.StartRewrite()
+	r.Add([]byte("other"))
+	r.Abandon()
+	if _, got, err := open(t, path); err != nil || !slices.Equal(got, want) {
+		t.Fatalf("after an abandoned rewrite: %q, %v", got, err)
 	}
-	if _, got, _, err := open(t, path); err != nil || !slices.Equal(got, []string{"state", "after"}) {
-		t.Fatalf("after a failed rewrite: %q, %v", got, err)
+	if left, _ := filepath.Glob(path + "?*"); left != nil {
+		t.Fatalf("left over: %v", left)
+	}
+}
+
+// TestRewriteWhileAppending checks that no record is lost or doubled when a log is
+// rewritten again and again under appends and syncs.
+func TestRewriteWhileAppending(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l, _, err := open(t, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const records = 3000
+	done := make(chan error)
+	go func() {
+		for i := range records {
+			if err := l.Append(fmt.Appendf(nil, "%d", i), false); err != nil {
+				done <- err
+				return
+			}
+			if i%500 == 0 {
+				l.Sync()
+			}
+		}
+		done <- nil
+	}()
+	for range 20 {
+		// The state is the records themselves: what is in the log so far.
+		r := l.StartRewrite()
+		whole := make([]byte, r.copied)
+		if _, err := l.f.ReadAt(whole, 0); err != nil {
+			t.Fatal(err)
+		}
+		for off := len(magic); off < len(whole); {
+			n := int(binary.LittleEndian.Uint32(whole[off:]))
+			r.Add(whole[off+headerSize:][:n])
+			off += headerSize + n
+		}
+		if err := r.Finish(true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	_, got, err := open(t, path)
+	if err != nil || len(got) != records {
+		t.Fatalf("%d records, %v", len(got), err)
+	}
+	for i, s := range got {
+		if s != fmt.Sprint(i) {
+			t.Fatalf("record %d is %q", i, s)
+		}
 	}
 }

@@ -1,0 +1,170 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/snapfs/snapfs/fs/internal/wal"
+	"golang.org/x/sys/unix"
+)
+
+// recover reads the log and brings the state of the data files in.
+func (t *Tree) recover() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	path := filepath.Join(t.ov.dir, logFile)
+	_, err := os.Lstat(path)
+	fresh := errors.Is(err, os.ErrNotExist)
+	if fresh {
+		if err := t.checkFresh(); err != nil {
+			return err
+		}
+	}
+	clean := false
+	t.ov.log, err = wal.Open(path, func(payload []byte) error {
+		fresh = false
+		ops, err := decodeOps(payload)
+		if err != nil {
+			return err
+		}
+		for _, o := range ops {
+			o.apply(t)
+			s, ok := o.(*opState)
+			clean = ok && s.clean
+		}
+		return nil
+	})
+	var corrupt *wal.CorruptError
+	if errors.As(err, &corrupt) {
+		return fmt.Errorf("%w: %v; nothing was changed: the written contents lie in %s, keep a copy of %s before you repair it",
+			ErrDamaged, corrupt, filepath.Join(t.ov.dir, dataDir), t.ov.dir)
+	}
+	if err != nil {
+		return fmt.Errorf("open overlay log: %w", err)
+	}
+	if err := t.settle(fresh, clean); err != nil {
+		return errors.Join(err, t.ov.log.Close())
+	}
+	return nil
+}
+
+// checkFresh refuses to start a log beside written contents that it would not know.
+func (t *Tree) checkFresh() error {
+	names, err := readNames(filepath.Join(t.ov.dir, dataDir))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := strconv.ParseUint(name, 16, 64); err == nil {
+			return fmt.Errorf("%w: %s is missing, but written contents lie in %s; restore the log, or move the directory away",
+				ErrDamaged, filepath.Join(t.ov.dir, logFile), filepath.Join(t.ov.dir, dataDir))
+		}
+	}
+	return nil
+}
+
+// settle completes the state that the log has left.
+func (t *Tree) settle(fresh, clean bool) error {
+	t.ov.perNode.Store(nodeBytes)
+	t.dropUnlinked()
+	t.countSubdirs()
+	if fresh || clean {
+		// Not clean any more: writes to data files may leave no other record.
+		return t.log(&opState{next: t.nextIno})
+	}
+	return t.adoptData()
+}
+
+// dropUnlinked forgets the inodes that had no name when the last process ended.
+func (t *Tree) dropUnlinked() {
+	for ino, n := range t.nodes {
+		if len(n.links) == 0 {
+			delete(t.nodes, ino)
+		}
+	}
+}
+
+// countSubdirs counts the child directories of every directory afresh: the records
+// of a compacted log come in no particular order.
+func (t *Tree) countSubdirs() {
+	for _, n := range t.nodes {
+		if n.dir == nil {
+			continue
+		}
+		n.dir.subdirs = 0
+		if n.dir.row != 0 {
+			n.dir.subdirs = t.base.subdirs(n.dir.row)
+		}
+		for name, child := range n.dir.names {
+			if n.dir.row != 0 && t.base.isDir(t.base.child(n.dir.row, name)) {
+				n.dir.subdirs--
+			}
+			if t.typeOf(child) == unix.S_IFDIR {
+				n.dir.subdirs++
+			}
+		}
+	}
+}
+
+// adoptData takes size and modification time of written files from their data
+// files, which is where writes leave them, and removes data files that nobody
+// refers to: those of deleted files, and of writes that were never acknowledged.
+func (t *Tree) adoptData() error {
+	names, err := readNames(filepath.Join(t.ov.dir, dataDir))
+	if err != nil {
+		return err
+	}
+	found := make(map[Ino]bool, len(names))
+	for _, name := range names {
+		ino, err := strconv.ParseUint(name, 16, 64)
+		if err != nil {
+			continue // not ours: leave it alone
+		}
+		n := t.nodes[Ino(ino)]
+		if n == nil || n.file == nil || !n.file.data {
+			if err := os.Remove(filepath.Join(t.ov.dir, dataDir, name)); err != nil {
+				return err
+			}
+			continue
+		}
+		found[Ino(ino)] = true
+		if err := t.adopt(n); err != nil {
+			return err
+		}
+	}
+	for ino, n := range t.nodes {
+		if n.file != nil && n.file.data && !found[ino] {
+			return fmt.Errorf("%w: the content of %s is missing: no file %s", ErrDamaged, t.path(ino), t.ov.dataPath(ino))
+		}
+	}
+	return nil
+}
+
+func (t *Tree) adopt(n *node) error {
+	path := t.ov.dataPath(n.ino)
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	n.size = st.Size
+	n.mtime = st.Mtim.Nano()
+	n.ctime = max(n.ctime, st.Mtim.Nano())
+	if n.file.limit <= n.size {
+		return nil
+	}
+	// A truncation whose record is missing. It must not be forgotten again: the file
+	// may grow before the next crash, and what was cut off would come back.
+	return t.logNode(n, &opTruncate{ino: n.ino, limit: n.size})
+}
+
+func readNames(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
