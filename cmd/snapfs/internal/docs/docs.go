@@ -3,9 +3,7 @@
 package docs
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -28,11 +26,24 @@ type IO struct {
 // Read decodes the manifest that arg names: a file, "-" for stdin, or
 // s3://bucket/key.
 func (d *IO) Read(ctx context.Context, arg string) (*manifest.Document, error) {
-	doc, err := d.read(ctx, arg)
-	if err != nil {
-		return nil, failure.Named(arg, err)
+	type outcome struct {
+		doc *manifest.Document
+		err error
 	}
-	return doc, nil
+	ch := make(chan outcome, 1)
+	go func() {
+		doc, err := d.read(ctx, arg)
+		ch <- outcome{doc, err}
+	}()
+	select {
+	case o := <-ch:
+		if o.err != nil {
+			return nil, failure.Named(arg, o.err)
+		}
+		return o.doc, nil
+	case <-ctx.Done(): // a terminal or a pipe may be silent for ever, and cannot be interrupted
+		return nil, ctx.Err()
+	}
 }
 
 func (d *IO) read(ctx context.Context, arg string) (*manifest.Document, error) {
@@ -67,35 +78,6 @@ func (d *IO) object(ctx context.Context, arg string) (stores.Objects, string, er
 	loc.Prefix = ""
 	store, err := stores.OpenObjects(ctx, loc, d.S3)
 	return store, key, err
-}
-
-// Encode returns the canonical text of m. Format is "v2025", the default, or "v2023",
-// which only relative manifests have.
-func Encode(m manifest.Any, format manifest.Format) ([]byte, error) {
-	var b bytes.Buffer
-	var err error
-	switch format {
-	case "", manifest.V2025:
-		err = manifest.EncodeV2025(&b, m)
-	case manifest.V2023:
-		switch m := m.(type) {
-		case *manifest.Snapshot:
-			err = manifest.EncodeV2023(&b, m)
-		case *manifest.SnapshotDiff:
-			err = manifest.EncodeV2023(&b, m)
-		default:
-			err = &failure.Error{
-				Code: failure.Usage, Message: "the v2023 format cannot hold absolute paths",
-				Hint: "make the manifest relative with `snapfs subtree` first",
-			}
-		}
-	default:
-		err = &failure.Error{Code: failure.Usage, Message: fmt.Sprintf("unknown manifest format %q; there are v2025 and v2023", format)}
-	}
-	if err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
 }
 
 // Write puts the text of a manifest where dest says. A file is replaced at once and

@@ -56,7 +56,15 @@ type Error struct {
 	Path    string // file that the error is about, if any
 	Key     string // blob that the error is about, if any
 	Hint    string // what to do next, "" when there is nothing to say
+	List    []Item // what failed, when the error is about several entries
 	Err     error  // cause, for errors.Is
+}
+
+// Item is one of several entries that an error is about.
+type Item struct {
+	Code    string `json:"code"` // name of the exit code that it would have alone
+	Path    string `json:"path"` // of the file, or key of the blob
+	Message string `json:"message"`
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -73,19 +81,20 @@ type JSON struct {
 	Path     string `json:"path,omitempty"`
 	Key      string `json:"key,omitempty"`
 	Hint     string `json:"hint,omitempty"`
+	Failures []Item `json:"failures,omitempty"`
 }
 
 // JSON returns e as it goes to stdout under --json, and over the control socket.
 func (e *Error) JSON() JSON {
 	return JSON{
 		Type: "error", Code: e.Code.Name(), ExitCode: int(e.Code), Message: e.Message,
-		Path: e.Path, Key: e.Key, Hint: e.Hint,
+		Path: e.Path, Key: e.Key, Hint: e.Hint, Failures: e.List,
 	}
 }
 
 // FromJSON is the inverse of JSON.
 func FromJSON(j JSON) *Error {
-	return &Error{Code: Code(j.ExitCode), Message: j.Message, Path: j.Path, Key: j.Key, Hint: j.Hint}
+	return &Error{Code: Code(j.ExitCode), Message: j.Message, Path: j.Path, Key: j.Key, Hint: j.Hint, List: j.Failures}
 }
 
 // Classify returns err with an exit code and a hint. An *Error in the chain is
@@ -99,6 +108,11 @@ func Classify(err error) *Error {
 		return e
 	}
 	e = &Error{Code: Failed, Message: tidy(err.Error()), Err: err}
+	var several *ops.Failures
+	if errors.As(err, &several) && !stopped(err) {
+		e.classifyList(several)
+		return e
+	}
 	for _, rule := range rules {
 		if rule.matches(err) {
 			e.Code, e.Hint = rule.code, rule.hint
@@ -110,6 +124,33 @@ func Classify(err error) *Error {
 		e.Path = path.Path
 	}
 	return e
+}
+
+// stopped reports whether an operation was ended from outside, which says more than
+// what had failed by then.
+func stopped(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// classifyList gives e the code that all failures have in common, and Partial when
+// they have none in common.
+func (e *Error) classifyList(several *ops.Failures) {
+	for i, f := range several.List {
+		one := Classify(f.Err)
+		e.List = append(e.List, Item{Code: one.Code.Name(), Path: f.Path, Message: one.Message})
+		switch {
+		case i == 0:
+			e.Code, e.Hint = one.Code, one.Hint
+		case e.Code != one.Code:
+			e.Code, e.Hint = Partial, ""
+		}
+	}
+	if e.Code == Failed {
+		e.Code = Partial
+	}
+	if len(several.List) == 1 {
+		e.Path = several.List[0].Path
+	}
 }
 
 // tidy removes what says nothing to a user.

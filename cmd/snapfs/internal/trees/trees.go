@@ -1,0 +1,93 @@
+// Package trees lists directories as manifests.
+package trees
+
+import (
+	"context"
+	"strings"
+
+	"github.com/snapfs/snapfs/manifest"
+	"github.com/snapfs/snapfs/ops"
+)
+
+// Options say what of a directory is listed, and how.
+type Options struct {
+	Symlinks  ops.SymlinkPolicy
+	ChunkSize int64      // bytes; 0 for the default
+	Select    *Selection // of paths relative to the directory; nil for all
+	Progress  *ops.Progress
+}
+
+// Tree is a listed directory.
+type Tree struct {
+	Root     string // absolute and normalised
+	Manifest *manifest.AbsSnapshot
+	Skipped  []Skipped // what no manifest can hold
+}
+
+// Skipped is an entry that was left out although nobody asked for it.
+type Skipped struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
+}
+
+func (s Skipped) String() string {
+	if strings.Contains(s.Reason, s.Path) {
+		return s.Reason
+	}
+	return s.Path + ": " + s.Reason
+}
+
+// Collect lists the directory at the absolute path root. Directories that are not
+// selected are entered only when something below them can be, and listed only when
+// they hold something that is.
+func Collect(ctx context.Context, root string, opts Options) (*Tree, error) {
+	t := &Tree{Root: manifest.NormalizePath(root), Skipped: []Skipped{}}
+	collect := ops.CollectOptions{
+		Symlinks: opts.Symlinks, ChunkSize: opts.ChunkSize, Progress: opts.Progress,
+		Skipped: func(path string, reason error) {
+			t.Skipped = append(t.Skipped, Skipped{path, reason.Error()})
+		},
+	}
+	if opts.Select != nil && !opts.Select.all {
+		collect.Exclude = func(path string, _ bool) bool {
+			rest, below := manifest.Within(path, t.Root)
+			return below && !opts.Select.exclude.Match(rest)
+		}
+	}
+	m, err := ops.Collect(ctx, []string{root}, collect)
+	if err != nil {
+		return nil, err
+	}
+	t.Manifest = m
+	if opts.Select != nil && !opts.Select.all {
+		t.reduce(opts.Select)
+	}
+	return t, nil
+}
+
+// reduce drops what is not selected, but for the directories that hold what is.
+func (t *Tree) reduce(s *Selection) {
+	selected := func(path string) bool {
+		rest, below := manifest.Within(path, t.Root)
+		return below && s.Match(rest)
+	}
+	holding := map[string]bool{}
+	t.Manifest = ops.Filter(t.Manifest, func(e ops.Entry) bool { // sees files before directories
+		if e.File == nil {
+			return holding[e.Path] || selected(e.Path)
+		}
+		if !selected(e.Path) {
+			return false
+		}
+		for dir := manifest.Parent(e.Path); !holding[dir] && dir != manifest.Parent(dir); dir = manifest.Parent(dir) {
+			holding[dir] = true
+		}
+		return true
+	})
+}
+
+// Relative returns m, which was made from the manifest of t, with paths relative to
+// the root.
+func (t *Tree) Relative(m *manifest.AbsSnapshot) (*manifest.Snapshot, error) {
+	return ops.Subtree(m, t.Root, ops.CollapseEscaping)
+}
