@@ -90,7 +90,7 @@ func count(n int, noun string) string {
 func args(c *cli.Context, least, most int) ([]string, error) {
 	list := c.Args().Slice()
 	if len(list) < least || (most >= 0 && len(list) > most) {
-		return nil, usage("snapfs %s takes %s; usage: snapfs %s %s", c.Command.FullName(), expected(least, most), c.Command.FullName(), c.Command.ArgsUsage)
+		return nil, usage("%s takes %s; usage: %s %s", c.Command.HelpName, expected(least, most), c.Command.HelpName, c.Command.ArgsUsage)
 	}
 	return list, nil
 }

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -32,7 +31,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) failure.Code 
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
-	return p.fail(args, err)
+	return p.fail(args, err, context.Cause(ctx))
 }
 
 // signalContext ends with the first SIGINT, SIGTERM or SIGHUP; the second one ends
@@ -79,22 +78,25 @@ type program struct {
 	code           failure.Code // of a run that succeeded, when it is not OK
 }
 
-// fail reports err and returns the exit code.
-func (p *program) fail(args []string, err error) failure.Code {
+// fail reports err and returns the exit code. Cause is why the context has ended, if
+// it has.
+func (p *program) fail(args []string, err, cause error) failure.Code {
 	if err == nil {
 		return p.code
 	}
 	e := *failure.Classify(err)
 	var sig signalled
-	if e.Code == failure.Interrupted && errors.As(err, &sig) {
-		e.Code = codeOf(sig.Signal)
+	if e.Code == failure.Interrupted && errors.As(cause, &sig) {
+		e.Code, e.Message = codeOf(sig.Signal), sig.Error()
 	}
 	fmt.Fprintf(p.stderr, "snapfs: %s\n", e.Message)
 	if e.Hint != "" {
 		fmt.Fprintf(p.stderr, "hint: %s\n", e.Hint)
 	}
-	if p.json || slices.Contains(args, "--json") {
-		json.NewEncoder(p.stdout).Encode(e.JSON())
+	if p.json || wantsJSON(args) {
+		if err := p.emit(e.JSON()); err != nil {
+			fmt.Fprintf(p.stderr, "snapfs: write the error to stdout: %v\n", err)
+		}
 	}
 	return e.Code
 }
@@ -118,7 +120,11 @@ func (p *program) print(format string, args ...any) error {
 }
 
 // emit writes v as one line of JSON to stdout.
-func (p *program) emit(v any) error { return json.NewEncoder(p.stdout).Encode(v) }
+func (p *program) emit(v any) error {
+	enc := json.NewEncoder(p.stdout)
+	enc.SetEscapeHTML(false) // paths are for people and shells, too
+	return enc.Encode(v)
+}
 
 // result writes a result: v under --json, and what text prints otherwise.
 func (p *program) result(v any, text func() error) error {
@@ -135,15 +141,15 @@ func usage(format string, args ...any) error {
 // app describes the command line.
 func (p *program) app() *cli.App {
 	app := &cli.App{
-		Name:                   "snapfs",
-		Usage:                  "mount manifests of directory trees, and publish what changes",
-		Writer:                 p.stdout,
-		ErrWriter:              p.stderr,
-		HideVersion:            true,
-		UseShortOptionHandling: false,
-		ExitErrHandler:         func(*cli.Context, error) {},
-		Commands:               p.commands(),
-		OnUsageError:           usageError,
+		Name:                      "snapfs",
+		Usage:                     "mount manifests of directory trees, and publish what changes",
+		Writer:                    p.stdout,
+		ErrWriter:                 p.stderr,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true, // paths and globs hold commas
+		ExitErrHandler:            func(*cli.Context, error) {},
+		Commands:                  p.commands(),
+		OnUsageError:              usageError,
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return unknownCommand(c.App.Commands, c.Args().First(), "")
@@ -174,6 +180,7 @@ func prepare(p *program, commands []*cli.Command) {
 			}
 			continue
 		}
+		c.HideHelpCommand = true // an argument may be "help"
 		c.Flags = append(c.Flags, p.commonFlags()...)
 		for _, f := range c.Flags {
 			setEnv(f)
@@ -213,6 +220,18 @@ func (p *program) commands() []*cli.Command {
 		p.statusCommand(),
 		p.commitCommand(),
 		p.umountCommand(),
+		p.downloadCommand(),
+		p.diffCommand(),
+		p.collectCommand(),
+		p.hashCommand(),
+		p.uploadCommand(),
+		p.composeCommand(),
+		p.filterCommand(),
+		p.subtreeCommand(),
+		p.joinCommand(),
+		p.partitionCommand(),
+		p.cacheSyncCommand(),
+		p.manifestCommand(),
 		p.versionCommand(),
 	}
 }

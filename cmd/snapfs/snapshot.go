@@ -1,12 +1,12 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 	"path/filepath"
-	"strings"
 
-	"github.com/snapfs/snapfs/cmd/snapfs/internal/docs"
+	"github.com/snapfs/snapfs/blobstore"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/trees"
 	"github.com/snapfs/snapfs/manifest"
 	"github.com/snapfs/snapfs/ops"
 	"github.com/urfave/cli/v2"
@@ -17,57 +17,30 @@ func (p *program) snapshotCommand() *cli.Command {
 		Name:      "snapshot",
 		Usage:     "store a directory tree and write its manifest",
 		ArgsUsage: "DIR",
-		Description: "Lists DIR, hashes the files, uploads what the store lacks, and writes a relative snapshot.\n" +
-			"Files that have not changed since the last time are not read again.",
-		Flags: append([]cli.Flag{
+		Description: "Lists DIR, hashes the files, uploads what the store lacks, and writes a relative snapshot, to\n" +
+			"stdout unless -o is given. Files that have not changed since the last time are not read again.\n\n" +
+			globHelp + " Paths are relative to DIR; a directory that matches stands for all\n" +
+			"that lies below it.",
+		Flags: append(append([]cli.Flag{
 			outputFlag(),
 			&cli.StringSliceFlag{Name: "include", Aliases: []string{"i"}, Usage: "take only paths that match `GLOB` (repeatable)"},
 			&cli.StringSliceFlag{Name: "exclude", Aliases: []string{"e"}, Usage: "leave out paths that match `GLOB` (repeatable)"},
 			symlinksFlag(),
 			chunkSizeFlag(),
 			&cli.BoolFlag{Name: "no-upload", Usage: "hash only, store nothing"},
-			&cli.BoolFlag{Name: "force-rehash", Usage: "read every file, whatever the hash cache knows"},
+			forceCheckFlag(),
 			formatFlag(),
-		}, storeFlags()...),
+		}, contentFlags()...), storeFlags()...),
 		Action: p.snapshot,
 	}
 }
 
-func outputFlag() cli.Flag {
-	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "-", Usage: "where to write the `MANIFEST`: a file, - for stdout, or s3://bucket/key"}
-}
-
-func symlinksFlag() cli.Flag {
-	return &cli.StringFlag{Name: "symlinks", Value: ops.CollapseEscaping.String(), Usage: "`POLICY` for symbolic links: collapse-escaping, collapse-all, exclude-escaping, exclude-all, preserve, transitive-include-targets"}
-}
-
-func chunkSizeFlag() cli.Flag {
-	return &cli.StringFlag{Name: "chunk-size", Usage: "size at which contents are cut, like 64MiB, or whole (default: 256MiB)"}
-}
-
-// chunkSizeOf returns the chunk size in bytes, 0 when none was given.
-func chunkSizeOf(c *cli.Context) (int64, error) {
-	if text := c.String("chunk-size"); text == "whole" || text == "-1" {
-		return manifest.WholeFile, nil
-	}
-	n, err := sizeFlag(c, "chunk-size")
-	if err == nil && c.IsSet("chunk-size") && n <= 0 {
-		return 0, usage("--chunk-size: %q is not a size above 0, nor whole", c.String("chunk-size"))
-	}
-	return n, err
-}
-
-// snapshotResult is what snapshot prints under --json.
+// snapshotResult is the result of snapshot.
 type snapshotResult struct {
-	Type          string        `json:"type"` // always "snapshot"
-	Manifest      string        `json:"manifest"`
-	Hash          manifest.Hash `json:"manifest_hash"`
-	Files         int           `json:"files"`
-	Dirs          int           `json:"dirs"`
-	Bytes         int64         `json:"bytes"`
-	HashedBytes   int64         `json:"hashed_bytes"`
-	UploadedBytes int64         `json:"uploaded_bytes"`
-	Skipped       []string      `json:"skipped"` // entries left out, with the reason
+	written
+	HashedBytes   int64           `json:"hashed_bytes"`
+	UploadedBytes int64           `json:"uploaded_bytes"`
+	Skipped       []trees.Skipped `json:"skipped"` // entries left out, with the reason
 }
 
 func (p *program) snapshot(c *cli.Context) error {
@@ -75,91 +48,113 @@ func (p *program) snapshot(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	root, err := filepath.Abs(list[0])
+	opts, err := treeOptions(c)
 	if err != nil {
 		return err
 	}
-	out := &snapshotResult{Type: "snapshot", Manifest: c.String("output"), Skipped: []string{}}
-	m, err := p.collectTree(c, root, out)
+	work, err := contentOf(c)
 	if err != nil {
 		return err
 	}
-	hashed, err := p.store(c, m, out)
+	tree, err := p.collectTree(c, list[0], opts)
 	if err != nil {
 		return err
 	}
-	rel, err := ops.Subtree(hashed, manifest.NormalizePath(root), ops.CollapseEscaping)
+	var out snapshotResult
+	m, err := p.store(c, tree.Manifest, work, &out)
 	if err != nil {
 		return err
 	}
-	out.Files, out.Dirs, out.Bytes = len(rel.Files), len(rel.Dirs), rel.TotalSize()
-	return p.writeManifest(c, rel, func(h manifest.Hash) error {
-		out.Hash = h
-		p.note("%s, %s; %s uploaded", count(out.Files, "file"), size(out.Bytes), size(out.UploadedBytes))
-		if p.json {
-			return p.emit(out)
-		}
-		return nil
-	})
+	rel, err := tree.Relative(m)
+	if err != nil {
+		return err
+	}
+	if out.written, err = p.write(c, rel); err != nil {
+		return err
+	}
+	out.Skipped = tree.Skipped
+	if out.UploadedBytes > 0 {
+		p.note("uploaded %s", size(out.UploadedBytes))
+	}
+	return p.report(out.written, out)
 }
 
-// collectTree lists the tree. Entries that no manifest can hold are left out, with a
-// warning and exit code 3.
-func (p *program) collectTree(c *cli.Context, root string, out *snapshotResult) (*manifest.AbsSnapshot, error) {
-	policy, err := ops.ParseSymlinkPolicy(c.String("symlinks"))
-	if err != nil {
-		return nil, usage("--symlinks: %v", strings.TrimPrefix(err.Error(), manifest.ErrInvalid.Error()+": "))
+// treeOptions returns what the flags say about the listing of a directory.
+func treeOptions(c *cli.Context) (opts trees.Options, err error) {
+	if opts.Symlinks, err = policyOf(c); err != nil {
+		return opts, err
 	}
-	chunk, err := chunkSizeOf(c)
+	if opts.ChunkSize, err = chunkSizeOf(c); err != nil {
+		return opts, err
+	}
+	if opts.Select, err = trees.NewSelection(c.StringSlice("include"), c.StringSlice("exclude")); err != nil {
+		return opts, badArgument(err)
+	}
+	return opts, nil
+}
+
+// collectTree lists a directory. Entries that no manifest can hold are left out, with
+// a warning and exit code 3.
+func (p *program) collectTree(c *cli.Context, dir string, opts trees.Options) (*trees.Tree, error) {
+	root, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
 	}
-	m, err := ops.Collect(c.Context, []string{root}, ops.CollectOptions{
-		Symlinks: policy, ChunkSize: chunk,
-		Skipped: func(path string, reason error) {
-			out.Skipped = append(out.Skipped, fmt.Sprintf("%s: %v", path, reason))
-		},
-	})
+	opts.Progress = new(ops.Progress)
+	defer p.screen(c).Watch("listing", "file", opts.Progress.Counts)()
+	tree, err := trees.Collect(c.Context, root, opts)
 	if err != nil {
-		return nil, err
+		return nil, unlisted(dir, err)
 	}
-	for _, s := range out.Skipped {
+	p.skipped(tree.Skipped)
+	return tree, nil
+}
+
+// unlisted is the error for what cannot be listed.
+func unlisted(name string, err error) error {
+	var several *ops.Failures
+	switch {
+	case !errors.Is(err, manifest.ErrInvalid):
+		return failure.Named(name, err)
+	case !errors.As(err, &several):
+		return badArgument(err)
+	}
+	e := *failure.Classify(err)
+	e.Hint = "no manifest can hold these names: rename them, or leave them out with --exclude"
+	return &e
+}
+
+// skipped tells people about entries that were left out.
+func (p *program) skipped(list []trees.Skipped) {
+	for _, s := range list {
 		p.warn("left out: %s", s)
 	}
-	if len(out.Skipped) > 0 {
+	if len(list) > 0 {
 		p.code = failure.Partial
 	}
-	return m, nil
 }
 
 // store hashes the files of m, and uploads them unless --no-upload is given.
-func (p *program) store(c *cli.Context, m *manifest.AbsSnapshot, out *snapshotResult) (*manifest.AbsSnapshot, error) {
+func (p *program) store(c *cli.Context, m *manifest.AbsSnapshot, work contentOptions, out *snapshotResult) (*manifest.AbsSnapshot, error) {
+	hashes, closeHashes := p.hashCache(c)
+	defer closeHashes()
 	if c.Bool("no-upload") {
-		hashed, stats, err := ops.Hash(c.Context, m, ops.HashOptions{ForceRehash: c.Bool("force-rehash")})
+		progress := new(ops.Progress)
+		defer p.screen(c).Watch("hashing", "file", progress.Counts)()
+		hashed, stats, err := ops.Hash(c.Context, m, work.hash(hashes, progress))
 		out.HashedBytes = stats.HashedBytes
 		return hashed, err
 	}
-	store, err := openStore(c.Context, c, true)
-	if err != nil {
-		return nil, err
-	}
-	hashed, stats, err := ops.HashUpload(c.Context, m, store, ops.UploadOptions{ForceRehash: c.Bool("force-rehash")})
-	out.HashedBytes, out.UploadedBytes = stats.HashedBytes, stats.UploadedBytes
+	var hashed *manifest.AbsSnapshot
+	err := p.uploadTo(c, func(store blobstore.Store) error {
+		progress := new(ops.Progress)
+		defer p.screen(c).Watch("storing", "file", progress.Counts)()
+		var stats ops.UploadStats
+		var err error
+		hashed, stats, err = ops.HashUpload(c.Context, m, store, work.upload(hashes, progress))
+		out.HashedBytes += stats.HashedBytes
+		out.UploadedBytes += stats.UploadedBytes
+		return err
+	})
 	return hashed, err
-}
-
-// writeManifest encodes m, writes it where --output says, and calls then with the
-// hash of the text. With the manifest on stdout nothing else may go there.
-func (p *program) writeManifest(c *cli.Context, m manifest.Any, then func(manifest.Hash) error) error {
-	text, err := docs.Encode(m, manifest.Format(c.String("format")))
-	if err != nil {
-		return err
-	}
-	if err := p.docs(c).Write(c.Context, c.String("output"), text); err != nil {
-		return err
-	}
-	if c.String("output") == "-" {
-		return nil
-	}
-	return then(manifest.Sum(text))
 }
