@@ -54,7 +54,7 @@ func BenchmarkEncode(b *testing.B) {
 func BenchmarkValidate(b *testing.B) {
 	m := bigSnapshot(bigEntries)
 	for b.Loop() {
-		if err := m.check(); err != nil {
+		if _, err := m.check(); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -42,7 +42,8 @@ func TestDecodeV2025Leniency(t *testing.T) {
 		{"chunk hashes of other types", `,"fileChunkSizeBytes":268435456,"files":[{"mtime":1,"name":"a","size":268435457,"chunkhashes":["x",7,null,"y"]}]`, rel([]File{{Path: "a", Size: 268435457, ModTime: 1, Chunks: []Hash{"x", "y"}}})},
 		{"reference with a plus", `,"dirs":[{"name":"d"},{"name":"$+0/e"},{"name":"$00/f"}]`, rel(nil, Dir{Path: "d"}, Dir{Path: "d/e"}, Dir{Path: "d/f"})},
 		{"reference with a deep rest", `,"dirs":[{"name":"d"}],"files":[{"mtime":1,"name":"$0/./b//c","size":1}]`, rel([]File{{Path: "d/b/c", Size: 1, ModTime: 1}}, Dir{Path: "d"})},
-		{"target is not normalised", `,"dirs":[{"name":"d"}],"files":[{"name":"a","symlink":{"name":"$0/./x"}}]`, rel([]File{{Path: "a", Target: "d/./x"}}, Dir{Path: "d"})},
+		{"target with a dot", `,"dirs":[{"name":"d"}],"files":[{"name":"a","symlink":{"name":"$0/./x"}}]`, rel([]File{{Path: "a", Target: "d/x"}}, Dir{Path: "d"})},
+		{"target with dots in a name", `,"dirs":[{"name":"d"}],"files":[{"name":"a","symlink":{"name":"$0/x..y"}}]`, rel([]File{{Path: "a", Target: "d/x..y"}}, Dir{Path: "d"})},
 		{"dollar without a slash", `,"files":[{"mtime":1,"name":"$7","size":1}]`, rel([]File{{Path: "$7", Size: 1, ModTime: 1}})},
 	}
 	for _, tt := range tests {
@@ -146,6 +147,61 @@ func TestDecodeDriveOfWindows(t *testing.T) { // G-01
 	if diff := cmp.Diff(m.Files, got.Files); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// A name below a file or link cannot refer to it as a directory: that would be a
+// duplicate path, which is what the reference writes.
+func TestNamesThroughFiles(t *testing.T) {
+	tests := []struct {
+		name string
+		m    Any
+		want string // part of the text
+	}{
+		{"target through a link", rel([]File{{Path: "cur", Target: "v2"}, {Path: "l", Target: "cur/x/y"}}),
+			`{"dirs":[{"name":"."}],"fileChunkSizeBytes":4,"files":[{"name":"cur","symlink":{"name":"v2"}},{"name":"l","symlink":{"name":"$0/cur/x/y"}}]`},
+		{"target through a deeper link", rel([]File{{Path: "d/cur", Target: "v2"}, {Path: "l", Target: "d/cur/x"}}),
+			`"symlink":{"name":"$0/cur/x"}`},
+		{"absolute", abs([]File{{Path: "/cur", Target: "/v2"}, {Path: "/l", Target: "/cur/x"}}),
+			`"symlink":{"name":"/cur/x"}`},
+		{"deletion below a new file", relDiff([]File{hashed("a"), {Path: "a/b", Deleted: true}, {Path: "a/c/d", Deleted: true}, {Path: "b/c", Deleted: true}}),
+			`{"delete":true,"name":"$0/a/b"}`},
+		{"target through a file that was a directory", relDiff([]File{hashed("a"), {Path: "a/b", Deleted: true}, {Path: "l", Target: "a/b/c"}}, Dir{Path: "a", Deleted: true}),
+			`{"name":"l","symlink":{"name":"$0/b/c"}}`},
+		{"deleted directory below a new file", relDiff([]File{hashed("d/a")}, Dir{Path: "d/a/b", Deleted: true}),
+			`{"delete":true,"name":"$0/a/b"}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var text strings.Builder
+			if err := EncodeV2025(&text, tt.m); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(text.String(), tt.want) {
+				t.Errorf("%s does not contain %s", &text, tt.want)
+			}
+			got, err := Decode(strings.NewReader(text.String()))
+			if err != nil {
+				t.Fatalf("%v: %s", err, &text)
+			}
+			if diff := cmp.Diff(filesOf(tt.m), filesOf(got)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func filesOf(m Any) []File {
+	switch m := m.(type) {
+	case *Snapshot:
+		return m.Files
+	case *SnapshotDiff:
+		return m.Files
+	case *AbsSnapshot:
+		return m.Files
+	case *AbsSnapshotDiff:
+		return m.Files
+	}
+	return nil
 }
 
 // sampleText returns a text that uses every member of the format.

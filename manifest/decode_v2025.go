@@ -187,12 +187,23 @@ func (d *decoder) expandAll() error {
 		}
 		files[i].Path = NormalizePath(path)
 		if files[i].Target != "" {
-			if files[i].Target, err = e.expand(files[i].Target); err != nil {
+			if files[i].Target, err = e.expandTarget(files[i].Target); err != nil {
 				return err
 			}
 		}
 	}
 	return d.files.broken
+}
+
+// expandTarget expands the target of a link. It is brought into normal form only
+// where that cannot change what it means: ".." behind another link is not lexical.
+// CheckSafe refuses what is left.
+func (e *expander) expandTarget(name string) (string, error) {
+	target, err := e.expand(name)
+	if err != nil || strings.Contains(target, "..") {
+		return target, err
+	}
+	return NormalizePath(target), nil
 }
 
 // expander resolves the "$N/" references of names (spec/formats.md §3.6).

@@ -16,7 +16,7 @@ import (
 // The chunk size must be WholeFile and every file must have a hash. Like
 // EncodeV2025, EncodeV2023 refuses manifests that could not be read again.
 func EncodeV2023[K Kind](w io.Writer, m *Manifest[Rel, K]) error {
-	if err := m.check(); err != nil {
+	if _, err := m.check(); err != nil {
 		return err
 	}
 	if m.ChunkSize != WholeFile {

@@ -30,22 +30,24 @@ func EncodeV2025(w io.Writer, m Any) error {
 }
 
 // check makes all checks that a manifest must pass before it is written.
-func (m *Manifest[P, K]) check() error {
+// It returns the set of its paths.
+func (m *Manifest[P, K]) check() (*pathSet, error) {
 	if m.HashAlg != XXH128 && m.HashAlg != "" {
-		return invalidf("Unsupported hash algorithm: %s", m.HashAlg)
+		return nil, invalidf("Unsupported hash algorithm: %s", m.HashAlg)
 	}
 	set, err := m.validate(defect{})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return m.checkSafe(set)
+	return set, m.checkSafe(set)
 }
 
 func encodeV2025[P PathStyle, K Kind](w io.Writer, m *Manifest[P, K], spec string) error {
-	if err := m.check(); err != nil {
+	set, err := m.check()
+	if err != nil {
 		return err
 	}
-	e := encoder{out: canonjson.NewWriter(w), table: newDirTable(m.Files, m.Dirs)}
+	e := encoder{out: canonjson.NewWriter(w), table: newDirTable(m.Files, m.Dirs, set)}
 	e.out.Raw(`{"dirs":[`)
 	for i, d := range e.table.dirs {
 		e.comma(i)

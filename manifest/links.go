@@ -9,9 +9,11 @@ import (
 const (
 	// maxHops is how many entries a chain of links may visit.
 	maxHops = 64
-	// maxCopies bounds what a Copier writes: links to directories that hold links
-	// to directories can multiply without end.
-	maxCopies = DefaultMaxEntries
+	// maxCopied bounds the memory that a Copier takes: links to directories that
+	// hold links to directories can multiply without end.
+	maxCopied = 2 << 30
+	// entrySize is about what an entry takes in memory besides its path.
+	entrySize = 100
 )
 
 // Links finds out where the symbolic links of a manifest lead. Only the manifest is
@@ -116,6 +118,7 @@ type Copier struct {
 	links *Links
 	keep  func(target string) (string, bool)
 	trail []expansion
+	room  int // bytes of copies that may still be made
 
 	Files []File
 	Dirs  []Dir
@@ -131,7 +134,7 @@ type expansion struct{ from, to string }
 // being copied stay links, too, into the copy. All others are replaced like the
 // first. When keep is nil, every link is replaced.
 func NewCopier(links *Links, keep func(target string) (string, bool)) *Copier {
-	return &Copier{links: links, keep: keep}
+	return &Copier{links: links, keep: keep, room: maxCopied}
 }
 
 // Replace collects what takes the place of a link with the given target, at the
@@ -156,24 +159,44 @@ func (c *Copier) Replace(path, target string) (bool, error) {
 	return true, err
 }
 
+// take accounts for an entry that is about to be copied.
+func (c *Copier) take(path string) error {
+	if len(path) > MaxPathLen {
+		return invalidf("replacing links by copies gives paths longer than %d bytes: %.60q…", MaxPathLen, path)
+	}
+	if c.room -= len(path) + entrySize; c.room < 0 {
+		return invalidf("replacing links by copies gives more than %d MiB of entries: exclude links instead", maxCopied>>20)
+	}
+	return nil
+}
+
 func (c *Copier) addFile(f File, path string) error {
-	if len(c.Files)+len(c.Dirs) >= maxCopies {
-		return invalidf("replacing links by copies gives more than %d entries", maxCopies)
+	if err := c.take(path); err != nil {
+		return err
 	}
 	f.Path = path
 	c.Files = append(c.Files, f)
 	return nil
 }
 
+func (c *Copier) addDir(path string, deleted bool) error {
+	if err := c.take(path); err != nil {
+		return err
+	}
+	c.Dirs = append(c.Dirs, Dir{Path: path, Deleted: deleted})
+	return nil
+}
+
 func (c *Copier) copyDir(from, to string) error {
-	if len(to) > MaxPathLen {
-		return invalidf("replacing links by copies gives paths longer than %d bytes: %.60q…", MaxPathLen, to)
+	if err := c.addDir(to, false); err != nil {
+		return err
 	}
 	files, dirs := c.links.below(from)
-	c.Dirs = append(c.Dirs, Dir{Path: to})
 	for _, d := range dirs {
 		rest, _ := Within(d.Path, from)
-		c.Dirs = append(c.Dirs, Dir{Path: to + "/" + rest, Deleted: d.Deleted})
+		if err := c.addDir(to+"/"+rest, d.Deleted); err != nil {
+			return err
+		}
 	}
 	for _, f := range files {
 		rest, _ := Within(f.Path, from)

@@ -16,6 +16,8 @@ type pathSet struct {
 	files []File
 	dirs  []Dir
 
+	twins map[string]bool // paths of a file and of a directory at once
+
 	sorted bool
 	hint   int // where the last directory was found
 
@@ -26,9 +28,15 @@ type pathSet struct {
 // newPathSet returns the set of all entries. Where several entries share a path,
 // the set holds the first of them, and clash is called with each of the others.
 func newPathSet(files []File, dirs []Dir, clash func(first, other int)) *pathSet {
-	s := &pathSet{files: files, dirs: dirs}
+	s := &pathSet{files: files, dirs: dirs, twins: map[string]bool{}}
+	found := func(first, other int) {
+		if first < len(files) && other >= len(files) {
+			s.twins[files[first].Path] = true
+		}
+		clash(first, other)
+	}
 	if s.sorted = ascending(files, dirs); s.sorted {
-		s.mergeClashes(clash)
+		s.mergeClashes(found)
 		return s
 	}
 	size := 16
@@ -39,7 +47,7 @@ func newPathSet(files []File, dirs []Dir, clash func(first, other int)) *pathSet
 	for at := range len(files) + len(dirs) {
 		slot, first := s.probe(pathAt(s.files, s.dirs, at))
 		if first >= 0 {
-			clash(first, at)
+			found(first, at)
 			continue
 		}
 		s.slots[slot] = uint32(at) + 1
