@@ -108,6 +108,9 @@ type tree struct {
 	files   rankSet
 	dirs    rankSet
 	parent  string // directory of the entry added last: it and its ancestors are in dirs
+
+	// displaced, unless nil, is told of files that a new entry below them displaces.
+	displaced func(r int)
 }
 
 // newTree returns the tree of a snapshot with sorted entries, with room for the
@@ -199,7 +202,12 @@ func (t *tree) makeDirs(dir string) {
 		if t.dirs.has(r) {
 			return
 		}
-		t.files.remove(r)
+		if t.files.has(r) {
+			t.files.remove(r)
+			if t.displaced != nil {
+				t.displaced(r)
+			}
+		}
 		t.dirs.add(r)
 		if isRoot(dir) {
 			return

@@ -10,13 +10,14 @@ import (
 // after the other (spec/ops.md §6.2, with the semantics of Compose: spec/gaps.md
 // G-10, G-40). The hash of the parent is that of the first.
 //
-// The effect is the same on every tree that the diffs were made for. It can differ
-// on others only where a diff removes a directory that is not empty at that moment
-// and a later one empties it.
-//
 // What was deleted stays marked for what it was: a file as a file, a directory as a
 // directory. Entries are sorted by path, live ones first; the ancestors of live
 // entries are listed.
+//
+// One thing a single diff cannot say: that a directory exists although all it does
+// there is to delete. So a directory that one diff creates and a later one empties,
+// but leaves, is missing when Compose applies the merged diff to a tree without it.
+// Use Compose with all diffs where that matters.
 func ComposeDiffs[P manifest.PathStyle](first *manifest.Manifest[P, manifest.Diff], rest ...*manifest.Manifest[P, manifest.Diff]) (*manifest.Manifest[P, manifest.Diff], error) {
 	if first == nil {
 		return nil, fmt.Errorf("%w: cannot compose empty list of diffs", manifest.ErrInvalid)
@@ -53,7 +54,12 @@ func newMerged(changes []*change) *merged {
 		all = c.appendPaths(all)
 	}
 	p := newPaths(nil, all)
-	return &merged{tree: *emptyTree(p), gone: newRankSet(len(p.list)), goneDirs: newRankSet(len(p.list))}
+	m := &merged{tree: *emptyTree(p), gone: newRankSet(len(p.list)), goneDirs: newRankSet(len(p.list))}
+	m.displaced = func(r int) { // the file had wiped out what was there
+		m.gone.add(r)
+		m.goneDirs.remove(r)
+	}
+	return m
 }
 
 // merge appends the effect of c. The steps are those of Compose.
@@ -67,9 +73,12 @@ func (m *merged) merge(c *change) {
 	m.parent = ""
 	for _, f := range c.files {
 		m.addFile(f)
-		// Writing a file replaces whatever was there, so its deletion is implied;
-		// that of a directory is kept, for those who must remove it first (G-04).
-		m.gone.remove(m.paths.rank(f.Path))
+		// Writing a file replaces whatever was there, so the deletion of a file is
+		// implied; that of a directory is kept, for those who must remove it first.
+		if r := m.paths.rank(f.Path); m.gone.has(r) {
+			m.dropBelow(r)
+			m.gone.remove(r)
+		}
 	}
 	for _, path := range c.dirs {
 		m.addDir(path)
@@ -77,18 +86,28 @@ func (m *merged) merge(c *change) {
 }
 
 // deleteFile records the deletion of a file. When the file had taken the place of a
-// directory, the deletion of that directory remains.
+// directory, it is the deletion of that directory that counts. Otherwise whatever
+// was at the path is gone, and deletions below it go without saying.
 func (m *merged) deleteFile(r int) {
-	replacedDir := m.files.has(r) && m.goneDirs.has(r)
+	from, to := m.paths.below(r)
+	replacedDir := m.files.has(r) && (m.goneDirs.has(r) || m.gone.anyIn(from, to))
 	m.files.remove(r)
 	m.dirs.remove(r)
-	from, to := m.paths.below(r)
 	m.files.removeIn(from, to)
 	m.dirs.removeIn(from, to)
-	if !replacedDir {
-		m.goneDirs.remove(r)
-		m.gone.add(r)
+	if replacedDir {
+		m.goneDirs.add(r)
+		return
 	}
+	m.goneDirs.remove(r)
+	m.gone.add(r)
+}
+
+// dropBelow forgets deletions below a deleted file: there was nothing.
+func (m *merged) dropBelow(r int) {
+	from, to := m.paths.below(r)
+	m.gone.removeIn(from, to)
+	m.goneDirs.removeIn(from, to)
 }
 
 // deleteDir records the deletion of a directory that is empty as far as is known.
@@ -107,6 +126,9 @@ func (m *merged) deleteDir(r int) {
 // entries returns the merged diff. A directory that exists in the end is not
 // deleted.
 func (m *merged) entries() (files []manifest.File, dirs []manifest.Dir) {
+	for r := m.gone.next(0); r >= 0; r = m.gone.next(r + 1) {
+		m.dropBelow(r)
+	}
 	files, dirs = m.tree.entries()
 	for r := m.gone.next(0); r >= 0; r = m.gone.next(r + 1) {
 		files = append(files, manifest.File{Path: m.paths.list[r], Deleted: true})

@@ -104,7 +104,7 @@ func (s *subtree) extract(files []manifest.File, dirs []manifest.Dir) ([]manifes
 			outDirs = append(outDirs, manifest.Dir{Path: rest, Deleted: d.Deleted})
 		}
 	}
-	if s.copier != nil && len(s.copier.Dirs) > 0 {
+	if s.copier != nil {
 		outDirs = append(outDirs, s.copier.Dirs...)
 		outFiles, outDirs = dropOverwritten(outFiles, outDirs)
 	}
@@ -144,10 +144,15 @@ func (s *subtree) rebase(path string) (string, bool) {
 	return manifest.Within(path, s.root)
 }
 
-// dropOverwritten removes deletions of a diff at paths where a copied directory put
-// something of the same sort.
+// dropOverwritten removes the deletions of a diff, at paths where a copy put
+// something of the same sort or another deletion.
 func dropOverwritten(files []manifest.File, dirs []manifest.Dir) ([]manifest.File, []manifest.Dir) {
-	liveFiles, liveDirs := map[string]bool{}, map[string]bool{}
+	anyGone := slices.ContainsFunc(files, func(f manifest.File) bool { return f.Deleted }) ||
+		slices.ContainsFunc(dirs, func(d manifest.Dir) bool { return d.Deleted })
+	if !anyGone {
+		return files, dirs
+	}
+	liveFiles, liveDirs, gone := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for i := range files {
 		if !files[i].Deleted {
 			liveFiles[files[i].Path] = true
@@ -158,7 +163,15 @@ func dropOverwritten(files []manifest.File, dirs []manifest.Dir) ([]manifest.Fil
 			liveDirs[d.Path] = true
 		}
 	}
-	files = slices.DeleteFunc(files, func(f manifest.File) bool { return f.Deleted && liveFiles[f.Path] })
-	dirs = slices.DeleteFunc(dirs, func(d manifest.Dir) bool { return d.Deleted && liveDirs[d.Path] })
+	superfluous := func(path string, deleted bool, live map[string]bool) bool {
+		if !deleted {
+			return false
+		}
+		again := live[path] || gone[path]
+		gone[path] = true
+		return again
+	}
+	files = slices.DeleteFunc(files, func(f manifest.File) bool { return superfluous(f.Path, f.Deleted, liveFiles) })
+	dirs = slices.DeleteFunc(dirs, func(d manifest.Dir) bool { return superfluous(d.Path, d.Deleted, liveDirs) })
 	return files, dirs
 }
