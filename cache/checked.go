@@ -180,6 +180,9 @@ func (s *CheckedStore) CopyFrom(ctx context.Context, src blobstore.Store, key bl
 // first verifies all the others, and fails with a *MissingError when blobs that were
 // said to be there are not: nothing may be published that names them.
 func (s *CheckedStore) Sync(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := s.verifySkipped(ctx); err != nil {
 		return err
 	}

@@ -58,6 +58,17 @@
 //   - Blocks are stored under a shared lock, and completed or evicted under an
 //     exclusive one; the end of a partial file's life always changes its length, so
 //     that other processes read short, never zeros.
+//   - Two processes fetch a block once: a flight locks the blocks that it fetches, byte
+//     for byte of their place in the partial file, and who finds them locked waits for
+//     them to be stored. A process that is stuck is not waited for longer than 10 s.
+//   - What is in use is counted when it is reserved, before it is written, in books
+//     that all processes share, and each eviction begins by listing the directory: a
+//     count that is wrong, because a process was killed, is too high rather than too
+//     low, and does not stay.
+//   - When the directory has no room, or cannot be written, reads go on through memory.
+//     Large blobs cannot be verified as a whole then.
+//   - There is no retry here except for wrong content: retries of requests are the
+//     store's.
 //   - Recency is the access time, set by this package and not by the kernel, so that it
 //     works on file systems mounted noatime and is shared by all processes.
 //   - Memory holds what the local disk does not: a block on the disk is in the kernel's

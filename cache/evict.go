@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,8 +48,6 @@ type space struct {
 	stats   *counters
 	release func() // closes files that are open only for speed
 
-	pending atomic.Int64 // bytes reserved and not yet written
-
 	mu         sync.Mutex
 	candidates []candidate // least recently used last
 	paused     time.Time
@@ -60,16 +57,21 @@ type space struct {
 // charge returns what a file of n bytes occupies.
 func charge(n int64) int64 { return max(roundUp(n, allocUnit), allocUnit) }
 
-// reserve makes room for n more bytes and counts them as used. It evicts what was not
-// used for longest, and fails with errNoRoom when the limits do not allow it.
+// reserve makes room for n more bytes and counts them as used, and as pending until
+// written. It evicts what was not used for longest, and fails with errNoRoom when the
+// limits do not allow it.
 func (s *space) reserve(n int64) error {
-	used, err := s.ledger.add(n)
+	b, err := s.ledger.update(func(b *books) {
+		b.used += n
+		b.pending += n
+		b.added += n
+	})
 	if err != nil {
 		return err
 	}
 	over := int64(0)
 	if s.max > 0 {
-		over = used - s.max
+		over = b.used - s.max
 	}
 	if s.minFree > 0 {
 		var fs unix.Statfs_t
@@ -78,17 +80,23 @@ func (s *space) reserve(n int64) error {
 		}
 	}
 	if over > 0 && !s.evict(over) {
-		_, _ = s.ledger.add(-n)
+		s.cancel(n)
 		return fmt.Errorf("%w: %s", errNoRoom, s.dir.path)
 	}
 	return nil
 }
 
+// written notes that n bytes that were reserved are on the disk.
+func (s *space) written(n int64) { _, _ = s.ledger.update(func(b *books) { b.pending -= n }) }
+
+// cancel takes back a reservation of n bytes.
+func (s *space) cancel(n int64) {
+	_, _ = s.ledger.update(func(b *books) { b.used -= n; b.pending -= n })
+}
+
 // write reserves n bytes and calls fn, which writes as many. When the disk is full it
 // evicts and calls fn once more.
 func (s *space) write(n int64, fn func() error) error {
-	s.pending.Add(n)
-	defer s.pending.Add(-n)
 	if err := s.reserve(n); err != nil {
 		return err
 	}
@@ -99,9 +107,19 @@ func (s *space) write(n int64, fn func() error) error {
 		}
 	}
 	if err != nil {
-		s.refund(n)
+		s.cancel(n)
+		return err
 	}
-	return err
+	s.written(n)
+	return nil
+}
+
+// removeBlob removes a complete blob of the given size that cannot be used.
+func (s *space) removeBlob(key blobstore.Key, size int64) {
+	scans := s.ledger.now().scans
+	if s.dir.remove(key) == nil {
+		s.ledger.free(charge(size), scans)
+	}
 }
 
 // start does in the background what need not be done before the first read.
@@ -121,9 +139,6 @@ func (s *space) firstTrouble() bool {
 	s.reported = time.Now()
 	return true
 }
-
-// refund takes back a reservation that was not used.
-func (s *space) refund(n int64) { _, _ = s.ledger.add(-n) }
 
 // evict frees at least n bytes, and reports whether it could.
 func (s *space) evict(n int64) bool {
@@ -154,9 +169,10 @@ func (s *space) evictKnown(n int64) (freed int64) {
 		last := len(s.candidates) - 1
 		c := s.candidates[last]
 		s.candidates = s.candidates[:last]
+		scans := s.ledger.now().scans
 		if s.removeUnused(c) {
 			freed += c.size
-			_, _ = s.ledger.add(-c.size)
+			s.ledger.free(c.size, scans)
 			s.stats.evictions.Add(1)
 			s.stats.evictedBytes.Add(c.size)
 		}
@@ -174,7 +190,10 @@ func (s *space) removeUnused(c candidate) bool {
 	}
 	defer f.Close()
 	var st unix.Stat_t
-	if !claimUnused(f) || unix.Fstat(int(f.Fd()), &st) != nil || st.Atim.Nano() != c.used {
+	if !claimUnused(f) || unix.Fstat(int(f.Fd()), &st) != nil {
+		return false
+	}
+	if st.Nlink == 0 || st.Atim.Nano() != c.used { // another file has its name, or it was used
 		return false
 	}
 	return os.Remove(path) == nil
@@ -183,7 +202,7 @@ func (s *space) removeUnused(c candidate) bool {
 // scan reads the directory: it corrects the ledger, finds what may be evicted, and
 // removes leftovers. It opens no file.
 func (s *space) scan() error {
-	before := s.ledger.used()
+	before := s.ledger.now()
 	d, err := os.Open(s.dir.path)
 	if err != nil {
 		return err
@@ -211,10 +230,12 @@ func (s *space) scan() error {
 		found = slices.Clone(found[len(found)-keep:]) // the rest need not be remembered
 	}
 	s.candidates = found
-	// What is being written, or was added during the scan, may have been seen or not:
-	// count it, so that the limit holds.
-	total += s.pending.Load()
-	_, err = s.ledger.update(func(used int64) int64 { return total + max(used-before, 0) })
+	// What was pending or was added during the scan may have been seen or not: count it,
+	// so that the limit holds.
+	_, err = s.ledger.update(func(b *books) {
+		b.used = total + before.pending + b.added - before.added
+		b.scans++
+	})
 	return err
 }
 
@@ -230,7 +251,12 @@ func (s *space) inspect(dirFD int, name string) (candidate, bool) {
 		return candidate{}, false
 	}
 	var st unix.Stat_t
-	if unix.Fstatat(dirFD, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	err := unix.Fstatat(dirFD, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) && strings.HasSuffix(rest, partSuffix) {
+		name, rest = key, "" // completed since the directory was read
+		err = unix.Fstatat(dirFD, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return candidate{}, false
 	}
 	c := candidate{name: name, used: st.Atim.Nano(), size: charge(st.Size)}

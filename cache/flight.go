@@ -101,6 +101,13 @@ func (f *flight) finish(err error) {
 	f.signal()
 }
 
+// has reports whether the first n bytes have landed.
+func (f *flight) has(n int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.buf != nil && f.landed >= n
+}
+
 // isOver reports whether the flight has ended.
 func (f *flight) isOver() bool {
 	f.mu.Lock()

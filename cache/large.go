@@ -3,7 +3,6 @@ package cache
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -290,26 +289,6 @@ func (l *large) flightLen(fl *blockFlight) int {
 
 func (l *large) memoryKey(b int) string { return string(l.key) + "/" + strconv.Itoa(b) }
 
-// setClaimed notes whether block b is here. The caller holds mu.
-func (l *large) setClaimed(b int, here bool) {
-	if l.claimed[b] == here {
-		return
-	}
-	l.claimed[b] = here
-	if here {
-		l.nclaimed++
-	} else {
-		l.nclaimed--
-	}
-	l.signal()
-}
-
-// signal wakes those who wait for a change. The caller holds mu.
-func (l *large) signal() {
-	close(l.changed)
-	l.changed = make(chan struct{})
-}
-
 func (l *large) prefetch(off, n int64) {
 	if l.await(l.b.ctx) != nil {
 		return
@@ -346,71 +325,4 @@ func (l *large) close() {
 	for _, f := range l.retired {
 		f.Close()
 	}
-}
-
-// ensure fetches what is missing, without serving any of it, and returns when the blob
-// was verified.
-func (l *large) ensure(ctx context.Context) error {
-	err := errDropped
-	for range 4 { // each time something else has to go wrong
-		if bad := l.b.suspects.bad(l.blob.Hash); bad != nil {
-			return bad
-		}
-		if err = l.await(ctx); err != nil {
-			return err
-		}
-		if l.verified() {
-			return nil
-		}
-		if err = l.fetchAll(ctx); err == nil {
-			err = l.complete(ctx)
-		}
-		if err != nil && !errors.Is(err, errDropped) && !errors.Is(err, errIncomplete) {
-			return l.b.flightError(err)
-		}
-	}
-	if l.verified() {
-		return nil
-	}
-	return fmt.Errorf("%w: blob could not be completed in %s (%v)", blobstore.ErrUnavailable, l.b.dir.path, err)
-}
-
-func (l *large) verified() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.full != nil
-}
-
-// fetchAll waits until every block is in the partial file.
-func (l *large) fetchAll(ctx context.Context) error {
-	for b := 0; b < l.blocks; {
-		l.mu.Lock()
-		full, part, blind := l.full, l.part, l.blind
-		l.mu.Unlock()
-		switch {
-		case full != nil:
-			return nil
-		case part == nil || blind:
-			return fmt.Errorf("%w: a large blob can only be verified there: %s", errNoRoom, l.b.dir.path)
-		case l.onDisk(part, b):
-			b++
-			continue
-		}
-		l.mu.Lock()
-		fl := l.join(b, maxFetch)
-		l.ahead(int64(fl.end)*blockSize, int64(fl.end)*blockSize+3*maxFetch)
-		l.mu.Unlock()
-		if err := fl.wait(ctx, l.flightLen(fl)+1); err != nil { // more than lands: until it is over
-			return err
-		}
-		l.mu.Lock()
-		blind = l.blind
-		l.mu.Unlock()
-		if blind {
-			continue // to the error above
-		}
-		l.displace(fl) // what is not on the disk by now has to be fetched again
-		b = fl.end
-	}
-	return nil
 }

@@ -182,9 +182,7 @@ func (s *small) fromCache(got *obtained) bool {
 	if err != nil {
 		f.Close()
 		s.b.mismatch(fmt.Errorf("cached blob was damaged and is fetched again: %w", err))
-		if s.b.dir.remove(s.key) == nil {
-			s.b.space.refund(charge(s.blob.Size))
-		}
+		s.b.space.removeBlob(s.key, s.blob.Size)
 		return false
 	}
 	s.b.stats.diskHits.Add(1)
@@ -275,7 +273,7 @@ func (s *small) lose(f *os.File) {
 	}
 	s.f = nil
 	if !s.inPlace {
-		_ = s.b.dir.remove(s.key)
+		s.b.space.removeBlob(s.key, s.blob.Size)
 	}
 	f.Close() // a reader that is at it fails and comes here as well
 }
@@ -317,10 +315,15 @@ func (s *small) open() (*os.File, bool) {
 // ensureLocal verifies the file of the blob if there is one that was not.
 func (s *small) ensureLocal() error {
 	s.mu.Lock()
-	known := s.f != nil || s.fl != nil
+	f, fl := s.f, s.fl
 	s.mu.Unlock()
-	if known {
+	switch {
+	case f != nil:
 		return nil
+	case fl != nil && fl.has(int(s.blob.Size)): // about to be stored
+		return s.ensure(s.b.ctx)
+	case fl != nil:
+		return errIncomplete
 	}
 	_, err := os.Lstat(s.b.dir.blobPath(s.key))
 	if err != nil && s.b.files != nil {

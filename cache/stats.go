@@ -50,7 +50,7 @@ func (b *Blobs) Stats() Stats {
 		Fetches:       c.flights.Load(),
 		Mismatches:    c.mismatches.Load(),
 		DiskErrors:    c.diskErrors.Load(),
-		CachedBytes:   b.space.ledger.used(),
+		CachedBytes:   b.space.ledger.now().used,
 		Evictions:     c.evictions.Load(),
 		EvictedBytes:  c.evictedBytes.Load(),
 		InFlight:      c.inFlight.Load(),

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -15,145 +14,6 @@ import (
 
 // pieceBlocks is how many blocks are stored at a time while a flight goes on.
 const pieceBlocks = 4
-
-// await returns when it is known what is on the disk.
-func (l *large) await(ctx context.Context) error {
-	l.mu.Lock()
-	if l.ready == nil {
-		l.prepareLocked()
-	}
-	ready := l.ready
-	l.mu.Unlock()
-	select {
-	case <-ready:
-		return nil
-	default:
-	}
-	select {
-	case <-ready:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// prepareLocked begins to find out what is on the disk. The caller holds mu.
-func (l *large) prepareLocked() {
-	ready := make(chan struct{})
-	l.ready = ready
-	l.b.hold(l.e)
-	go func() {
-		defer l.b.release(l.e)
-		full, part, stored := l.openLocal()
-		l.mu.Lock()
-		l.full, l.part, l.blind = full, part, part == nil && full == nil
-		for b, mark := range stored {
-			l.setClaimed(b, mark != 0 || l.claimed[b])
-		}
-		all := l.nclaimed == l.blocks && full == nil && l.active == 0
-		l.mu.Unlock()
-		if all { // the process before was killed on its last step
-			_ = l.complete(l.b.ctx)
-		}
-		close(ready)
-	}()
-}
-
-// openLocal opens the complete blob, or the partial file with its marks, or neither
-// when the directory cannot be used.
-func (l *large) openLocal() (*os.File, *partial, []uint64) {
-	for range 10 {
-		if f := l.openFull(); f != nil {
-			return f, nil, nil
-		}
-		part, err := openPartial(l.b.ctx, l.b.dir.partPath(l.key, l.blob.Size), l.b.dir.blobPath(l.key), l.blob.Size)
-		if errors.Is(err, errGone) {
-			continue // completed or evicted at this moment
-		}
-		if err == nil && part.born {
-			err = l.b.space.reserve(l.trailerCharge())
-		}
-		if err == nil {
-			var stored []uint64
-			if stored, err = part.stored(0, l.blocks); err == nil {
-				touch(part.f)
-				return nil, part, stored
-			}
-		}
-		if part != nil {
-			part.f.Close()
-		}
-		l.b.diskError(err)
-		break
-	}
-	return nil, nil, nil
-}
-
-// trailerCharge returns what the trailer of the partial file occupies.
-func (l *large) trailerCharge() int64 { return charge(headerSize + int64(l.blocks)*markSize) }
-
-// openFull opens the complete blob, verifying it first if it was not since the machine was
-// started. One that is damaged is removed.
-func (l *large) openFull() *os.File {
-	f, err := l.b.dir.openBlob(l.key)
-	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			l.b.diskError(err)
-		}
-		return nil
-	}
-	if st, err := f.Stat(); err == nil && st.Size() == l.blob.Size && isVerified(f) {
-		return f
-	}
-	if err := checkFile(f, l.blob); err != nil {
-		f.Close()
-		l.b.mismatch(fmt.Errorf("cached blob was damaged and is fetched again: %w", err))
-		if l.b.dir.remove(l.key) == nil {
-			l.b.space.refund(charge(l.blob.Size))
-		}
-		return nil
-	}
-	_ = setVerified(f) // it is verified again when this fails
-	return f
-}
-
-// reset forgets a partial file that is gone, and finds out what is there instead.
-func (l *large) reset(part *partial) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.part != part || part == nil {
-		return
-	}
-	l.retired = append(l.retired, part.f)
-	l.part = nil
-	l.startAgain()
-}
-
-// lose forgets a complete file that cannot be read any more.
-func (l *large) lose(full *os.File) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.full != full {
-		return
-	}
-	l.retired = append(l.retired, full)
-	l.full = nil
-	_ = l.b.dir.remove(l.key)
-	l.startAgain()
-}
-
-// startAgain forgets all blocks that are not on their way. The caller holds mu.
-func (l *large) startAgain() {
-	l.served = false
-	l.round++
-	for b := range l.claimed {
-		if fl := l.flights[b]; fl != nil && fl.isOver() {
-			delete(l.flights, b)
-		}
-		l.setClaimed(b, l.flights[b] != nil && l.claimed[b])
-	}
-	l.prepareLocked()
-}
 
 // fly carries out a flight.
 func (l *large) fly(ctx context.Context, fl *blockFlight) {
@@ -229,13 +89,6 @@ func (l *large) fill(ctx context.Context, fl *blockFlight) error {
 	return nil
 }
 
-// local returns the files as they are known.
-func (l *large) local() (*os.File, *partial) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.full, l.part
-}
-
 // landStored lands block b from the disk if it is there.
 func (l *large) landStored(full *os.File, part *partial, fl *blockFlight, b int) bool {
 	at := (b - fl.first) * blockSize
@@ -297,11 +150,16 @@ func (l *large) lockRun(ctx context.Context, part *partial, at, end int) (int, f
 			return stop, func() {}, nil
 		}
 		if ok {
-			release := func() { unlock(part.f, from, n) }
-			if now, err := part.stored(at, 1); err == nil && now[0] != stored[0] {
-				return at, release, nil
+			// What was stored before the lock was ours need not be fetched.
+			if now, err := part.stored(at, stop-at); err == nil {
+				for i, m := range now {
+					if m != stored[i] {
+						stop = at + i
+						break
+					}
+				}
 			}
-			return stop, release, nil
+			return stop, func() { unlock(part.f, from, n) }, nil
 		}
 		if err := poll.wait(ctx); errors.Is(err, errBusy) {
 			return stop, func() {}, nil
@@ -364,31 +222,6 @@ func (l *large) fetchPiece(ctx context.Context, fl *blockFlight, r io.Reader, at
 	return nil
 }
 
-// claim notes that blocks are arriving. If with them all are here it holds them back and
-// reports true: they are to be had from the flight only, until letGo.
-func (l *large) claim(first, end int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	before := l.nclaimed
-	for b := first; b < end; b++ {
-		l.setClaimed(b, true)
-	}
-	last := before < l.blocks && l.nclaimed == l.blocks
-	for b := first; last && b < end; b++ {
-		l.held[b] = true
-	}
-	return last
-}
-
-// letGo ends the holding back of blocks.
-func (l *large) letGo(first, end int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for b := first; b < end; b++ {
-		delete(l.held, b)
-	}
-}
-
 // store puts blocks that have arrived into the partial file, and returns that. What finds
 // no room there stays in memory with its flight, and nil is returned.
 func (l *large) store(ctx context.Context, fl *blockFlight, first, end int, held bool) *partial {
@@ -416,151 +249,4 @@ func (l *large) store(ctx context.Context, fl *blockFlight, first, end int, held
 	l.blind = l.full == nil
 	l.signal()
 	return nil
-}
-
-// verdict waits until the blob was verified, or until it is clear that it cannot be.
-func (l *large) verdict(ctx context.Context) error {
-	for {
-		l.mu.Lock()
-		changed, alone := l.changed, l.active <= 1
-		hopeless := l.blind || l.nclaimed < l.blocks
-		l.mu.Unlock()
-		if hopeless {
-			return nil
-		}
-		err := l.complete(ctx)
-		if !errors.Is(err, errIncomplete) {
-			return err
-		}
-		if alone {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// judge waits until the blob was verified if all of it turns out to be on the disk, as it
-// may when another process fetches it too.
-func (l *large) judge(ctx context.Context) error {
-	l.mu.Lock()
-	if l.part == nil || l.nclaimed < l.blocks || l.active > 0 || l.blind {
-		l.mu.Unlock()
-		return nil
-	}
-	v := l.judging
-	if v == nil {
-		v = &verdict{done: make(chan struct{})}
-		l.judging = v
-		l.b.hold(l.e)
-		go func() {
-			defer l.b.release(l.e)
-			v.err = l.complete(l.b.ctx)
-			l.mu.Lock()
-			l.judging = nil
-			l.mu.Unlock()
-			close(v.done)
-		}()
-	}
-	l.mu.Unlock()
-	if err := v.wait(ctx); !errors.Is(err, errIncomplete) {
-		return err
-	}
-	return nil
-}
-
-// complete verifies the blob when all of it is in the partial file, and makes it a
-// complete one. It returns errIncomplete when blocks are missing. When the content is
-// wrong it is dropped: the error is errDropped if no one has seen it and it is to be
-// fetched once more, and wraps blobstore.ErrMismatch otherwise.
-func (l *large) complete(ctx context.Context) error {
-	l.mu.Lock()
-	full, part := l.full, l.part
-	l.mu.Unlock()
-	if full != nil {
-		return nil
-	}
-	if part == nil {
-		return errIncomplete
-	}
-	err := part.finish(ctx, l.blob.Hash, l.b.dir.blobPath(l.key))
-	switch {
-	case err == nil:
-		l.b.suspects.clear(l.blob.Hash)
-		l.b.space.refund(l.trailerCharge())
-		l.adopt(part)
-	case errors.Is(err, blobstore.ErrMismatch):
-		err = l.dropped(part, err)
-	case errors.Is(err, errGone):
-		l.reset(part)
-		if _, serr := os.Lstat(l.b.dir.blobPath(l.key)); serr != nil {
-			err = errIncomplete
-		} else {
-			err = nil // another process has verified it
-		}
-	case errors.Is(err, errIncomplete):
-		l.recount(part)
-	case ctx.Err() == nil:
-		l.b.diskError(err)
-		l.reset(part)
-		err = errIncomplete
-	}
-	return err
-}
-
-// recount takes back the claims of blocks that turned out not to be on the disk.
-func (l *large) recount(part *partial) {
-	stored, err := part.stored(0, l.blocks)
-	if err != nil {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for b, m := range stored {
-		if l.part == part && m == 0 && l.flights[b] == nil && !part.has(b) {
-			l.setClaimed(b, false)
-		}
-	}
-}
-
-// adopt makes a partial file that was completed the full one.
-func (l *large) adopt(part *partial) {
-	f, err := l.b.dir.openBlob(l.key)
-	if err != nil {
-		l.reset(part)
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.part != part {
-		f.Close()
-		return
-	}
-	l.retired = append(l.retired, part.f)
-	l.full, l.part = f, nil
-	l.signal()
-}
-
-// dropped notes that a partial file was removed because its content is wrong.
-func (l *large) dropped(part *partial, err error) error {
-	again := l.b.suspects.strike(l.blob.Hash, err)
-	l.b.mismatch(fmt.Errorf("blob %s: %w", l.key, err))
-	l.b.space.refund(charge(l.blob.Size) + l.trailerCharge())
-	l.mu.Lock()
-	served := l.served
-	l.mu.Unlock()
-	if served {
-		l.b.suspects.owe(l.blob.Hash)
-	}
-	for b := range l.blocks {
-		l.b.memory.Del(l.memoryKey(b))
-	}
-	l.reset(part)
-	if served || again {
-		return err
-	}
-	return errDropped
 }
