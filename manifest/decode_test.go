@@ -353,3 +353,23 @@ func TestV2023TextIsADiffOnRequest(t *testing.T) {
 	_, err = DecodeAs[Rel, Diff](strings.NewReader(`{` + relHeader + `}`))
 	checkError(t, err, "expected a manifest of kind diff, got snapshot")
 }
+
+// The text does not depend on the order of the entries in memory.
+func TestEncodeIsDeterministic(t *testing.T) {
+	m := abs([]File{hashed("/b/😀"), hashed("/b/\ufffd"), hashed("/a-b/x"), hashed("/a/b/x"), {Path: "/l", Target: "/a/b"}}, Dir{Path: "/z"}, Dir{Path: "/a/c"})
+	var want strings.Builder
+	if err := EncodeV2025(&want, m); err != nil {
+		t.Fatal(err)
+	}
+	for range len(m.Files) {
+		m.Files = append(m.Files[1:len(m.Files):len(m.Files)], m.Files[0])
+		m.Dirs[0], m.Dirs[1] = m.Dirs[1], m.Dirs[0]
+		var got strings.Builder
+		if err := EncodeV2025(&got, m); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want.String(), got.String()); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+}

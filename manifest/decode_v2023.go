@@ -8,7 +8,7 @@ const v2023Version = "2023-03-03"
 func (d *decoder) readV2023File(f *File) (flaw, broken error) {
 	s := d.scan
 	var hasPath, hasHash, hasSize, hasTime bool
-	var size, mtime uint64
+	var size uint64
 	at := s.Offset()
 	if !s.OpenObject() {
 		s.Skip()
@@ -25,12 +25,12 @@ func (d *decoder) readV2023File(f *File) (flaw, broken error) {
 		case "size":
 			size, hasSize = s.Uint()
 		case "mtime":
-			mtime, hasTime = s.Uint()
+			f.ModTime, hasTime = s.Int() // before 1970, too: G-33
 		default:
 			s.Skip()
 		}
 	}
-	f.Size, f.ModTime = int64(size), int64(mtime)
+	f.Size = int64(size)
 	for _, field := range [...]struct {
 		name string
 		ok   bool
@@ -42,7 +42,7 @@ func (d *decoder) readV2023File(f *File) (flaw, broken error) {
 	if f.Hash == "" {
 		return invalidf("hash of %s is empty", f.Path), nil
 	}
-	return checkRange(f.Path, size, mtime), nil
+	return checkRange(f.Path, size, 0), nil
 }
 
 // checkRange refuses numbers that the format allows and a File cannot hold.

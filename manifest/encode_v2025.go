@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/snapfs/snapfs/manifest/internal/canonjson"
 )
@@ -11,7 +12,7 @@ import (
 // EncodeV2025 writes m as canonical v2025 text. It refuses a manifest that Validate
 // or CheckSafe refuses, so that whatever is written can be read again
 // (spec/gaps.md G-32), and writes the true total size (G-29). Modification times
-// before 1970, which the format cannot express, become 0 (G-33).
+// before 1970, which not every reader accepts, become 0 (G-33).
 //
 // Every ancestor of an entry and of a link target becomes a directory of the text:
 // decoding it gives a manifest with more explicit directories than m.
@@ -34,6 +35,9 @@ func EncodeV2025(w io.Writer, m Any) error {
 func (m *Manifest[P, K]) check() (*pathSet, error) {
 	if m.HashAlg != XXH128 && m.HashAlg != "" {
 		return nil, invalidf("Unsupported hash algorithm: %s", m.HashAlg)
+	}
+	if !utf8.ValidString(string(m.ParentHash)) {
+		return nil, invalidf("parentManifestHash is not valid UTF-8: %q", string(m.ParentHash))
 	}
 	set, err := m.validate(defect{})
 	if err != nil {

@@ -160,3 +160,14 @@ func TestV2023FlattensAndReportsLosses(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// The stock tool writes times before 1970; the reference cannot read them (G-33).
+func TestV2023ReadsOldTimes(t *testing.T) {
+	m := decodeGolden(t, `{"hashAlg":"xxh128","manifestVersion":"2023-03-03","paths":[{"hash":"h","mtime":-5,"path":"a","size":1}],"totalSize":1}`)
+	if m.Files[0].ModTime != -5 {
+		t.Errorf("got %d", m.Files[0].ModTime)
+	}
+	if text := encodeV2023Text(t, m); !strings.Contains(text, `"mtime":0,`) {
+		t.Errorf("wrote %s", text)
+	}
+}
