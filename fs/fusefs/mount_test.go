@@ -73,7 +73,7 @@ func prepare(t testing.TB, lines ...string) *mount {
 		if path, target, ok := strings.Cut(line, "->"); ok {
 			s.Files = append(s.Files, manifest.File{Path: path, Target: target})
 		} else if path, content, ok := strings.Cut(line, "="); ok {
-			s.Files = append(s.Files, m.store().file(t, path, []byte(content), testChunk))
+			m.addFile(path, []byte(content))
 		} else {
 			s.Dirs = append(s.Dirs, manifest.Dir{Path: strings.TrimSuffix(line, "/")})
 		}
@@ -87,6 +87,12 @@ func newMount(t testing.TB, lines ...string) *mount {
 	m := prepare(t, lines...)
 	m.start()
 	return m
+}
+
+// addFile adds a file to the base, before start.
+func (m *mount) addFile(path string, content []byte) {
+	s := &m.config.Snapshot
+	s.Files = append(s.Files, m.store().file(m.t, path, content, testChunk))
 }
 
 func (m *mount) store() dirBlobs { return dirBlobs(m.config.Store) }
@@ -124,7 +130,7 @@ func (m *mount) start() {
 	m.out = bufio.NewScanner(out)
 	m.out.Buffer(nil, 64<<20)
 	if !m.out.Scan() || m.out.Text() != "ready" {
-		m.cmd.Wait()
+		m.wait()
 		m.t.Fatalf("the server did not start: %s", m.stderr)
 	}
 }

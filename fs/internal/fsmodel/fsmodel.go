@@ -8,9 +8,12 @@
 package fsmodel
 
 import (
+	"flag"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"testing"
 
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
@@ -206,4 +209,13 @@ func diff(want, got []string) string {
 		}
 	}
 	return b.String()
+}
+
+// LimitChecks makes rapid run n checks, unless the command line says how many.
+func LimitChecks(t testing.TB, n int) {
+	f := flag.Lookup("rapid.checks")
+	if old := f.Value.String(); old == f.DefValue {
+		f.Value.Set(strconv.Itoa(n))
+		t.Cleanup(func() { f.Value.Set(old) })
+	}
 }
