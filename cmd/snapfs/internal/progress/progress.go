@@ -105,46 +105,70 @@ func (w *watch) plural(n int64) string {
 	return humanize.Comma(n) + " " + w.noun + "s"
 }
 
-// bar draws a bar while the total is known to hold bytes, and a spinner otherwise.
-// An operation that ends within the first interval draws nothing.
+// bar draws until the operation ends. One that ends within the first interval draws
+// nothing.
 func (w *watch) bar() {
 	tick := time.NewTicker(barInterval)
 	defer tick.Stop()
-	var bar *progressbar.ProgressBar
+	var d drawing
 	for {
 		select {
 		case <-w.done:
-			if bar != nil {
-				bar.Clear()
-			}
+			d.clear()
 			return
 		case <-tick.C:
+			d.draw(w)
 		}
-		c := w.counts()
-		done := c.DoneBytes + c.SkippedBytes
-		counting := done == 0 || c.TotalBytes <= 0
-		if bar == nil || bar.GetMax64() < 0 != counting {
-			bar = w.newBar(counting)
-		}
-		if counting {
-			bar.Describe(w.line())
-			bar.Add64(1)
-			continue
-		}
-		bar.Describe(fmt.Sprintf("%s %s of %s", w.verb, humanize.Comma(c.DoneFiles+c.SkippedFiles), w.plural(c.TotalFiles)))
-		bar.ChangeMax64(c.TotalBytes)
-		bar.Set64(min(done, c.TotalBytes-1)) // a full bar is final, and the total may grow
 	}
 }
 
-func (w *watch) newBar(counting bool) *progressbar.ProgressBar {
-	opts := []progressbar.Option{
-		progressbar.OptionSetWriter(w.out), progressbar.OptionSetElapsedTime(false), progressbar.OptionClearOnFinish(),
+// drawing is what is on the terminal: a bar while the total is known to hold bytes
+// and some are done, and a spinner otherwise.
+type drawing struct {
+	bar      *progressbar.ProgressBar // nil while nothing is drawn
+	spinning bool
+}
+
+// Errors of the terminal are of no interest: they are no failures of the operation.
+
+func (d *drawing) clear() {
+	if d.bar != nil {
+		_ = d.bar.Clear()
 	}
-	if counting {
-		return progressbar.NewOptions64(-1, append(opts, progressbar.OptionSpinnerType(14))...)
+}
+
+func (d *drawing) draw(w *watch) {
+	c := w.counts()
+	done := c.DoneBytes + c.SkippedBytes
+	if done == 0 || c.TotalBytes <= 0 {
+		if d.bar == nil || !d.spinning {
+			d.clear()
+			d.bar, d.spinning = w.newSpinner(), true
+		}
+		d.bar.Describe(w.line())
+		_ = d.bar.Add64(1)
+		return
 	}
-	return progressbar.NewOptions64(math.MaxInt64, append(opts,
-		progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowTotalBytes(true),
-		progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(24))...)
+	if d.bar == nil || d.spinning {
+		d.clear()
+		d.bar, d.spinning = w.newBar(c.TotalBytes), false
+	}
+	if d.bar.GetMax64() != c.TotalBytes {
+		d.bar.ChangeMax64(c.TotalBytes)
+	}
+	d.bar.Describe(fmt.Sprintf("%s %s of %s", w.verb, humanize.Comma(c.DoneFiles+c.SkippedFiles), w.plural(c.TotalFiles)))
+	_ = d.bar.Set64(min(done, c.TotalBytes-1)) // a full bar is final, and the total may grow
+}
+
+// newSpinner returns a spinner that turns when it is told to: with an interval it
+// would turn on its own, for ever.
+func (w *watch) newSpinner() *progressbar.ProgressBar {
+	return progressbar.NewOptions64(-1, progressbar.OptionSetWriter(w.out), progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSpinnerType(14), progressbar.OptionSetSpinnerChangeInterval(0))
+}
+
+func (w *watch) newBar(total int64) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w.out), progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionClearOnFinish(), progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true),
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(24))
 }
