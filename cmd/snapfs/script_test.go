@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/snapfs/snapfs/integration/s3server"
 )
 
 func TestMain(m *testing.M) {
@@ -19,13 +20,29 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/*.txt, each in a directory of its own, with nothing but
 // HOME to tell snapfs where to keep its files. With SNAPFS_UPDATE_SCRIPTS=1 the
 // expected texts in the scripts are replaced by the present ones.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata", nil) }
+
+// TestS3Scripts runs testdata/s3/*.txt against a real S3 server, with one bucket, whose
+// URL is s3://$BUCKET/PREFIX$QUERY.
+func TestS3Scripts(t *testing.T) {
+	server := s3server.Start(t)
+	query := "?endpoint=" + server.Endpoint + "&path-style=1"
+	runScripts(t, "testdata/s3", map[string]string{
+		"AWS_ACCESS_KEY_ID": server.AccessKey, "AWS_SECRET_ACCESS_KEY": server.SecretKey, "AWS_REGION": server.Region,
+		"BUCKET": server.Bucket, "QUERY": query, "ENDPOINT": server.Endpoint,
+	})
+}
+
+func runScripts(t *testing.T, dir string, env map[string]string) {
 	testscript.Run(t, testscript.Params{
-		Dir:           "testdata",
+		Dir:           dir,
 		UpdateScripts: os.Getenv("SNAPFS_UPDATE_SCRIPTS") != "",
-		Setup: func(env *testscript.Env) error {
-			home := filepath.Join(env.WorkDir, "home")
-			env.Setenv("HOME", home)
+		Setup: func(e *testscript.Env) error {
+			for name, value := range env {
+				e.Setenv(name, value)
+			}
+			home := filepath.Join(e.WorkDir, "home")
+			e.Setenv("HOME", home)
 			return os.Mkdir(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -4,6 +4,7 @@ package docs
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -56,6 +57,9 @@ func (d *IO) read(ctx context.Context, arg string) (*manifest.Document, error) {
 			return nil, err
 		}
 		body, _, err := store.GetObject(ctx, key)
+		if errors.Is(err, blobstore.ErrNotFound) {
+			return nil, &failure.Error{Code: failure.NotFound, Path: arg, Message: "there is no object " + arg, Err: err}
+		}
 		if err != nil {
 			return nil, err
 		}
