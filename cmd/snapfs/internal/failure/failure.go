@@ -145,7 +145,7 @@ func (e *Error) classifyList(several *ops.Failures) {
 			e.Code, e.Hint = Partial, ""
 		}
 	}
-	if e.Code == Failed {
+	if e.Code == Failed && !errors.Is(several, blobstore.ErrUnavailable) {
 		e.Code = Partial
 	}
 	if len(several.List) == 1 {
