@@ -62,7 +62,8 @@ func (d *Dir) Rewind() {
 }
 
 // Entry returns entry number i, "." and ".." excluded. The answer is false behind
-// the last one. An entry that has been removed since the listing began has Ino 0.
+// the last one. An entry that has been removed since the listing began has Ino 0;
+// one that has been replaced is the new one.
 func (d *Dir) Entry(i int) (Dirent, bool) {
 	e, _, ok := d.entry(i, false)
 	return e, ok
@@ -90,8 +91,7 @@ func (d *Dir) entry(i int, plus bool) (Dirent, Attr, bool) {
 	default:
 		return Dirent{}, Attr{}, false
 	}
-	if d.t.child(d.ino, e.Name) != e.Ino {
-		e.Ino = 0
+	if e.Ino = d.t.child(d.ino, e.Name); e.Ino == 0 {
 		return e, Attr{}, true
 	}
 	var a Attr

@@ -93,6 +93,29 @@ func (t *Tree) SetMountPoint(dir string) {
 	t.mu.Unlock()
 }
 
+// Stats says what the overlay of a tree costs.
+type Stats struct {
+	Nodes    int   // inodes that differ from the base, or were touched
+	Unlinked int   // those without a name, which only open files keep
+	LogBytes int64 // size of the log
+}
+
+// Stats returns what the overlay costs now.
+func (t *Tree) Stats() Stats {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	s := Stats{Nodes: len(t.nodes)}
+	for _, n := range t.nodes {
+		if len(n.links) == 0 {
+			s.Unlinked++
+		}
+	}
+	if t.ov != nil {
+		s.LogBytes = t.ov.log.Size()
+	}
+	return s
+}
+
 // Errno returns the error number that stands for err. What has no number of its
 // own, a failure of the store above all, is an I/O error; it is never "no such
 // file".

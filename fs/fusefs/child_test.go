@@ -37,6 +37,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if path := os.Getenv(readerEnv); path != "" {
+		if err := readOnce(path, os.Getenv("FLAGS")); err != nil {
+			fmt.Fprintln(os.Stderr, "reader:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
 }
 
@@ -84,6 +91,9 @@ func obey(server *Server, tree *fs.Tree) {
 				list = append(list, fmt.Sprintf("%c %s", c.Kind, c.Path))
 			}
 			out, _ := json.Marshal(list)
+			fmt.Println(string(out))
+		case "stats":
+			out, _ := json.Marshal(tree.Stats())
 			fmt.Println(string(out))
 		case "unmount":
 			fmt.Println(server.Unmount())

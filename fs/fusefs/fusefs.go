@@ -1,6 +1,9 @@
 package fusefs
 
 import (
+	"math"
+	"time"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/rs/zerolog"
 	"github.com/snapfs/snapfs/fs"
@@ -84,16 +87,7 @@ func owner(h *fuse.InHeader) fs.Owner { return fs.Owner{UID: h.Uid, GID: h.Gid} 
 // Lookup answers with a negative entry, which the kernel remembers, when there is
 // no such name.
 func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	var a fs.Attr
-	var err error
-	switch name {
-	case ".":
-		a, err = f.tree.GetAttr(fs.Ino(h.NodeId))
-	case "..":
-		a, err = f.tree.LookupParent(fs.Ino(h.NodeId))
-	default:
-		a, err = f.tree.Lookup(fs.Ino(h.NodeId), name)
-	}
+	a, err := f.tree.Lookup(fs.Ino(h.NodeId), name)
 	if err == unix.ENOENT {
 		out.EntryValid = forever
 		return fuse.OK
@@ -137,15 +131,25 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 		s.Size = &n
 	}
 	if t, ok := in.GetATime(); ok {
-		ns := t.UnixNano()
-		s.Atime = &ns
+		s.Atime = nanoseconds(t)
 	}
 	if t, ok := in.GetMTime(); ok {
-		ns := t.UnixNano()
-		s.Mtime = &ns
+		s.Mtime = nanoseconds(t)
 	}
 	a, err := f.tree.SetAttr(fs.Ino(in.NodeId), s)
 	return attrs(a, err, out)
+}
+
+// nanoseconds returns a time as the tree counts it. Times that it cannot count, three
+// centuries from now, become the last one that it can, as on disk file systems.
+func nanoseconds(t time.Time) *int64 {
+	ns := t.UnixNano()
+	if first, last := time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64); t.Before(first) {
+		ns = math.MinInt64
+	} else if t.After(last) {
+		ns = math.MaxInt64
+	}
+	return &ns
 }
 
 // entry answers a request that finds or makes an entry.

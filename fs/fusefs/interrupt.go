@@ -81,11 +81,12 @@ func (r *request) watch() {
 }
 
 // dying reports whether a thread has a SIGKILL pending, which is how the kernel
-// carries out any deadly signal. A thread that cannot be looked at is not waited for.
+// carries out any deadly signal. A thread that cannot be seen, as that of another
+// container, is thought to live.
 func dying(tid uint32) bool {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", tid))
 	if err != nil {
-		return true
+		return false
 	}
 	defer f.Close()
 	const kill = 1 << (9 - 1)
