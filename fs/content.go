@@ -148,7 +148,7 @@ func (t *Tree) write(n *node, p []byte, off int64) (int, error) {
 	}
 	var w int
 	err = t.ov.makeRoom(func() error {
-		more, err := file.WriteAt(p[w:], off+int64(w))
+		more, err := pwrite(file, p[w:], off+int64(w))
 		w += more
 		return err
 	})
@@ -162,6 +162,22 @@ func (t *Tree) write(n *node, p []byte, off int64) (int, error) {
 	}
 	t.end(n, max(size, off+int64(w)))
 	return w, nil // a short count tells the writer to ask again, and then learn why
+}
+
+// pwrite writes all of p, or says how much of it. os.File.WriteAt does not, when it
+// fails half-way.
+func pwrite(f *os.File, p []byte, off int64) (n int, err error) {
+	for n < len(p) {
+		more, err := unix.Pwrite(int(f.Fd()), p[n:], off+int64(n))
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return n, &os.PathError{Op: "write", Path: f.Name(), Err: err}
+		}
+		n += more
+	}
+	return n, nil
 }
 
 // overlay records that the data file holds the bytes of r. Only the part where the

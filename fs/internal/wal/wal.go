@@ -24,9 +24,9 @@ const (
 	headerSize = 12
 	// maxRecord bounds the memory that a damaged length can ask for.
 	maxRecord = 64 << 20
-	// reserve is how much disk space is kept allocated ahead of the end, so that
-	// deleting files still works when the disk is full.
-	reserve = 1 << 20
+	// reserve is how much disk space is kept allocated ahead of the end: half of it
+	// in any case, for urgent records.
+	reserve = 2 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -258,8 +258,8 @@ func appendRecord(b, payload []byte) []byte {
 	return append(b, payload...)
 }
 
-// makeRoom keeps disk space reserved behind the end of the log, and refuses ordinary
-// records of n bytes when the reserve is nearly used up and the disk is full.
+// makeRoom keeps disk space reserved behind the end of the log. When the disk is full
+// it refuses records of n bytes that are not urgent.
 func (l *Log) makeRoom(n int64, urgent bool) error {
 	if l.noReserve || l.size+n+reserve/2 <= l.allocated {
 		return nil
@@ -268,14 +268,12 @@ func (l *Log) makeRoom(n int64, urgent bool) error {
 	switch {
 	case err == nil:
 		l.allocated = l.size + n + reserve
-		return nil
 	case err != unix.ENOSPC && err != unix.EDQUOT:
 		l.noReserve = true
-		return nil
-	case urgent || l.size+n+reserve/4 <= l.allocated:
-		return nil
+	case !urgent:
+		return err
 	}
-	return err
+	return nil
 }
 
 // Size returns the size of the log in bytes.
