@@ -2,14 +2,17 @@ package cache
 
 import (
 	"database/sql"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/snapfs/snapfs/manifest"
 )
 
 // hashSchema is spec/caches.md §4. The column last_modified_time has numeric affinity:
-// what the other tools bind as text is stored as an integer too.
+// what the reference binds as text is stored as an integer too. The Deadline tools of
+// Python write a local time there instead, which stays text.
 const hashSchema = `CREATE TABLE IF NOT EXISTS hashesV4 (
 	file_path blob,
 	hash_algorithm text,
@@ -35,7 +38,10 @@ type HashRow = struct {
 }
 
 // HashCache remembers the hashes of files in the database hash_cache.db, which it
-// shares with the Deadline tools. It implements ops.HashCache. Its methods may be
+// shares with the Deadline tools. It implements ops.HashCache. Rows are written as the
+// reference writes them; those of the Deadline tools of Python, which have another form
+// of time, are read, too. (Those tools find ours out of date, and hash again: one row
+// cannot suit both.) Its methods may be
 // called by any number of goroutines, and on a nil *HashCache, which remembers nothing.
 // A database that fails is not used any more; Err says why.
 type HashCache struct {
@@ -90,25 +96,45 @@ func lookup(db *sql.DB, rows []HashRow) error {
 		wanted[p] = append(wanted[p], i)
 	}
 	marks := strings.Repeat(",?", len(paths))[1:]
-	found, err := db.Query(`SELECT file_path, range_start, range_end, file_hash, CAST(last_modified_time AS INTEGER)
+	found, err := db.Query(`SELECT file_path, range_start, range_end, file_hash, CAST(last_modified_time AS TEXT)
 		FROM hashesV4 WHERE hash_algorithm = 'xxh128' AND file_path IN (`+marks+`)`, paths...)
 	if err != nil {
 		return err
 	}
 	defer found.Close()
 	for found.Next() {
-		var path, hash sql.RawBytes
-		var start, end, modTime sql.NullInt64
+		var path, hash, modTime sql.RawBytes
+		var start, end sql.NullInt64
 		if err := found.Scan(&path, &start, &end, &hash, &modTime); err != nil {
 			return err
 		}
 		for _, i := range wanted[part{string(path), start.Int64, end.Int64}] {
-			if h := manifest.Hash(hash); modTime.Valid && rows[i].ModTime == modTime.Int64 && h.IsXXH128() {
+			if h := manifest.Hash(hash); h.IsXXH128() && isTime(string(modTime), rows[i].ModTime) {
 				rows[i].Hash = h
 			}
 		}
 	}
 	return found.Err()
+}
+
+// isTime reports whether the text of the column last_modified_time stands for a time in
+// microseconds since the epoch: in digits or, as the Deadline tools of Python write it,
+// as a local time. Those round where everybody else truncates, so that the next
+// microsecond stands for the same time.
+func isTime(text string, micros int64) bool {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n == micros
+	}
+	return text == pythonTime(micros) || text == pythonTime(micros+1)
+}
+
+// pythonTime returns what str(datetime.fromtimestamp(…)) gives in Python.
+func pythonTime(micros int64) string {
+	layout := "2006-01-02 15:04:05.000000"
+	if micros%1_000_000 == 0 {
+		layout = time.DateTime
+	}
+	return time.UnixMicro(micros).Format(layout)
 }
 
 // Store remembers the rows, in place of what was known about the same parts. They are

@@ -135,6 +135,38 @@ func TestHashCacheSharesItsFileWithOtherTools(t *testing.T) {
 	}
 }
 
+// The Deadline tools of Python write local times, rounded (found with version 0.1.5 of
+// deadline-job-attachments; integration/interop_test.go has them at work).
+func TestHashCacheReadsTheTimesOfPython(t *testing.T) {
+	saved := time.Local
+	time.Local = time.FixedZone("here", -3*3600-1800)
+	t.Cleanup(func() { time.Local = saved })
+	c := openHashes(t, t.TempDir())
+	for _, tt := range []struct {
+		name, text string
+		modTime    int64
+		known      bool
+	}{
+		{"with microseconds", "2023-11-14 18:43:20.000042", 1700000000000042, true},
+		{"whole seconds", "2023-11-14 18:43:20", 1700000000000000, true},
+		{"rounded up", "2023-11-14 18:43:21", 1700000000999999, true},
+		{"before 1970", "1969-12-31 20:29:59.999993", -7, true},
+		{"earlier", "2023-11-14 18:43:20.000041", 1700000000000042, false},
+		{"later than rounding explains", "2023-11-14 18:43:20.000044", 1700000000000042, false},
+		{"another zone", "2023-11-14 22:13:20.000042", 1700000000000042, false},
+		{"begins with the digits of the time", "2023-11-14 18:43:20.000042", 2023, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := c.file.db.Exec(`INSERT OR REPLACE INTO hashesV4 VALUES (CAST('/f' AS BLOB), 'xxh128', 0, -1, ?, ?)`, h1, tt.text); err != nil {
+				t.Fatal(err)
+			}
+			if got := ask(c, row("/f", 0, -1, tt.modTime, "")); (got[0] != "") != tt.known {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
 func TestTwoHashCachesOfOneFile(t *testing.T) {
 	dir := t.TempDir()
 	caches := []*HashCache{openHashes(t, dir), openHashes(t, dir)}
