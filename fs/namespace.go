@@ -197,14 +197,18 @@ func (t *Tree) logFirstName(n *node, entry *opEntry) error {
 func (t *Tree) Readlink(ino Ino) (string, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	n := t.nodes[ino]
-	switch {
-	case n != nil && n.typ == unix.S_IFLNK:
-		return n.text, nil
-	case n == nil && t.base.has(ino) && t.base.rows[ino].kind == rowLink:
-		return t.base.linkText(uint32(ino)), nil
+	if t.typeOf(ino) != unix.S_IFLNK {
+		return "", unix.EINVAL
 	}
-	return "", unix.EINVAL
+	return t.linkText(ino), nil
+}
+
+// linkText returns the text of the symbolic link ino. It needs t.mu.
+func (t *Tree) linkText(ino Ino) string {
+	if n := t.nodes[ino]; n != nil {
+		return n.text
+	}
+	return t.base.linkText(uint32(ino))
 }
 
 // Unlink removes a name that is not a directory.
