@@ -1,6 +1,7 @@
 package blobstore
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -87,7 +88,7 @@ func parsePath(s string) (Location, error) {
 func parseFile(s string) (Location, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return Location{}, err.(*url.Error).Err
+		return Location{}, errors.Unwrap(err) // without "parse" and the URL, which the caller adds
 	}
 	switch {
 	case u.Host != "" && u.Host != "localhost":

@@ -154,7 +154,7 @@ func filesOn(store blobstore.Store, dev uint64) blobstore.Files {
 		return nil
 	}
 	var st unix.Stat_t
-	if unix.Stat(filepath.Dir(path), &st) != nil || uint64(st.Dev) != dev {
+	if unix.Stat(filepath.Dir(path), &st) != nil || st.Dev != dev {
 		return nil
 	}
 	return files

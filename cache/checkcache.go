@@ -91,7 +91,7 @@ func (c *CheckCache) SeenUnder(prefix string, limit int64, fn func(key string)) 
 		if err != nil {
 			return err
 		}
-		defer found.Close()
+		defer func() { _ = found.Close() }()
 		var key sql.RawBytes
 		for found.Next() {
 			if err := found.Scan(&key); err != nil {

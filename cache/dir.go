@@ -56,7 +56,7 @@ func openDir(path string) (*dir, error) {
 	case st.Mode&0o002 != 0:
 		return nil, fmt.Errorf("%s is writable by everybody: its contents cannot be trusted; run chmod 0700 on it or choose another directory", path)
 	}
-	return &dir{path: path, dev: uint64(st.Dev)}, nil
+	return &dir{path: path, dev: st.Dev}, nil
 }
 
 func (d *dir) blobPath(key blobstore.Key) string { return filepath.Join(d.path, string(key)) }

@@ -101,7 +101,7 @@ func lookup(db *sql.DB, rows []HashRow) error {
 	if err != nil {
 		return err
 	}
-	defer found.Close()
+	defer func() { _ = found.Close() }()
 	for found.Next() {
 		var path, hash, modTime sql.RawBytes
 		var start, end sql.NullInt64

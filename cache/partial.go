@@ -315,21 +315,6 @@ func (p *partial) publish(final string) error {
 	return os.Rename(p.path, final)
 }
 
-// discard removes the file, unless another process has completed it. It is not an
-// error when the file is gone.
-func (p *partial) discard(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := waitLock(ctx, p.f, unix.F_WRLCK, guardOffset, 1); err != nil {
-		return err
-	}
-	defer unlock(p.f, guardOffset, 1)
-	if p.alive() == nil {
-		p.drop()
-	}
-	return nil
-}
-
 // drop removes the file, and then empties it, so that processes which have it open
 // read short and notice. In this order no emptied file is ever found at the path and
 // used again. The caller holds the guard.

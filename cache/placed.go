@@ -53,7 +53,7 @@ func idOf(f *os.File) (fileID, error) {
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return fileID{}, os.NewSyscallError("stat "+f.Name(), err)
 	}
-	return fileID{dev: uint64(st.Dev), ino: st.Ino, size: st.Size, mtime: st.Mtim.Nano()}, nil
+	return fileID{dev: st.Dev, ino: st.Ino, size: st.Size, mtime: st.Mtim.Nano()}, nil
 }
 
 // firstUse reports whether the bytes of a small blob have not been counted yet.

@@ -107,20 +107,6 @@ func (b *Base) path(r uint32) string {
 	return strings.Join(parts, "/")
 }
 
-// lookup returns the row at path, or 0.
-func (b *Base) lookup(path string) uint32 {
-	r := uint32(RootIno)
-	for name := range strings.SplitSeq(path, "/") {
-		if path == "" {
-			break
-		}
-		if r = b.child(r, name); r == 0 {
-			return 0
-		}
-	}
-	return r
-}
-
 // target returns the target of a link, relative to the root of the tree.
 func (b *Base) target(r uint32) string {
 	x := &b.rows[r]
@@ -174,15 +160,4 @@ func (b *Base) file(r uint32, path string) manifest.File {
 	}
 	f.Chunks = b.hashList(r)
 	return f
-}
-
-// sameContent reports whether two file rows, of bases with the same chunk size,
-// hold the same bytes.
-func (b *Base) sameContent(r uint32, o *Base, s uint32) bool {
-	x, y := &b.rows[r], &o.rows[s]
-	if x.size != y.size || x.chunked != y.chunked {
-		return false
-	}
-	n := b.blobs(r)
-	return slices.Equal(b.hashes[x.first:][:n], o.hashes[y.first:][:n])
 }

@@ -335,7 +335,7 @@ func (t *Tree) readBlob(ctx context.Context, b manifest.Blob, p []byte, off int6
 	if n == len(p) {
 		return nil
 	}
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	if ctx.Err() != nil {

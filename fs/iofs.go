@@ -86,7 +86,7 @@ func (f treeFS) ReadDir(name string) ([]iofs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	d, ok := file.(iofs.ReadDirFile)
 	if !ok {
 		return nil, &iofs.PathError{Op: "readdir", Path: name, Err: unix.ENOTDIR}

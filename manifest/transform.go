@@ -41,7 +41,7 @@ func (m *Manifest[P, K]) CommonRoot() (root string, ok bool) {
 	if len(homes) == 0 {
 		return "", false
 	}
-	root, ok = homes[0], true
+	root = homes[0]
 	for _, dir := range homes[1:] {
 		if root, ok = CommonDir(root, dir); !ok {
 			return "", false

@@ -277,7 +277,6 @@ func TestCollectReportsEveryNameThatIsNotUTF8(t *testing.T) {
 			t.Errorf("%q is not reported: %q", w, got)
 		}
 	}
-	got = nil
 	m := collect(t, CollectOptions{Exclude: func(p string, _ bool) bool { return !strings.HasSuffix(p, "good") }}, root)
 	if diff := cmp.Diff([]string{"good"}, filePaths(m, root)); diff != "" {
 		t.Errorf("excluding them does not help:\n%s", diff)

@@ -129,10 +129,9 @@ func (w *walker) readEntries(dirfd int, b *branch, entries []fs.DirEntry, out *b
 			return
 		}
 		name := e.Name()
-		path, real := joinPath(b.path, name), ""
-		if b.path == b.real {
-			real = path
-		} else {
+		path := joinPath(b.path, name)
+		real := path
+		if b.path != b.real {
 			real = joinPath(b.real, name)
 		}
 		switch {

@@ -151,7 +151,7 @@ func answer(resp *awshttp.ResponseError, code, message, attempts string) error {
 	if kind != nil {
 		text = kind.Error() + ": " + text
 	}
-	if kind == blobstore.ErrUnavailable {
+	if errors.Is(kind, blobstore.ErrUnavailable) {
 		text += attempts
 	}
 	return &refused{kind, code, status, text}

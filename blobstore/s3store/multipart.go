@@ -65,7 +65,7 @@ func (s *Store) putLarge(ctx context.Context, key blobstore.Key, body *io.Sectio
 			Body:          v,
 			ContentLength: &p.n,
 		})
-		if e := v.because(err); e != err {
+		if e := v.because(err); e != err { //nolint:errorlint // because returns another error or the same
 			return nil, e
 		}
 		if err != nil {

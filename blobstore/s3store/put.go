@@ -59,7 +59,7 @@ func (s *Store) putSmall(ctx context.Context, key blobstore.Key, body *io.Sectio
 			return err
 		}
 		_, err := s.client.PutObject(ctx, in)
-		if e := v.because(err); e != err {
+		if e := v.because(err); e != err { //nolint:errorlint // because returns another error or the same
 			return e
 		}
 		return classify(ctx, err)

@@ -83,7 +83,7 @@ func (f *FS) list(dir *fs.Dir, offset uint64, dot func(fuse.DirEntry) bool, add 
 		dir.Rewind()
 	}
 	for off := offset; ; off++ {
-		more := false
+		var more bool
 		switch off {
 		case 0:
 			more = dot(fuse.DirEntry{Name: ".", Ino: uint64(dir.Ino()), Mode: fuse.S_IFDIR, Off: 1})

@@ -1,6 +1,8 @@
 package fusefs
 
 import (
+	"errors"
+
 	"math"
 	"time"
 
@@ -88,7 +90,7 @@ func owner(h *fuse.InHeader) fs.Owner { return fs.Owner{UID: h.Uid, GID: h.Gid} 
 // no such name.
 func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	a, err := f.tree.Lookup(fs.Ino(h.NodeId), name)
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		out.EntryValid = forever
 		return fuse.OK
 	}

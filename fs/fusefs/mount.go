@@ -69,7 +69,7 @@ func Mount(tree *fs.Tree, dir string, opts MountOptions) (*Server, error) {
 	// A path of this form makes go-fuse take over a connection that exists.
 	server, err := fuse.NewServer(New(tree, opts.Log), "/dev/fd/"+strconv.Itoa(fd), opts.forServer())
 	if err != nil {
-		detach(dir, true)
+		_ = detach(dir, true)
 		return nil, fmt.Errorf("mount on %s: %w", dir, err)
 	}
 	setReadAhead(dir)

@@ -22,7 +22,7 @@ func buildBinary(dir string) (string, error) {
 	if err := lock.Lock(); err != nil {
 		return "", err
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }()
 	path := filepath.Join(dir, "versitygw")
 	if _, err := os.Stat(path); err == nil {
 		return path, nil

@@ -198,7 +198,7 @@ func differs(o, n *manifest.File, sameChunks bool, opts Options) (names []string
 	if !opts.IgnoreHashes && known && !equal {
 		names = append(names, "content")
 	}
-	if o.ModTime != n.ModTime && !(opts.IgnoreTimes && known) {
+	if o.ModTime != n.ModTime && (!opts.IgnoreTimes || !known) {
 		names = append(names, "mtime")
 	}
 	if o.Runnable != n.Runnable && !opts.IgnoreRunnable {

@@ -42,7 +42,7 @@ func Encode(m manifest.Any, format manifest.Format) ([]byte, error) {
 func encodeV2023[K manifest.Kind](b *bytes.Buffer, m *manifest.Manifest[manifest.Rel, K]) error {
 	for i := range m.Files {
 		f := &m.Files[i]
-		reason, hint := "", ""
+		var reason, hint string
 		switch {
 		case len(f.Chunks) > 0:
 			reason, hint = "is cut into chunks", "hash the files again with --chunk-size whole"

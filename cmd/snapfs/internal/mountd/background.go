@@ -56,7 +56,7 @@ func Background(ctx context.Context, mountPoint string) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("start the mount process: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { cmd.Process.Signal(syscall.SIGTERM) })
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop()
 	return awaitReport(cmd, r, logPath)
 }
@@ -66,14 +66,14 @@ func awaitReport(cmd *exec.Cmd, r io.Reader, logPath string) (Info, error) {
 	err := json.NewDecoder(r).Decode(&rep)
 	switch {
 	case err != nil:
-		cmd.Wait() // it has closed the pipe without a word: it is dead
+		_ = cmd.Wait() // it has closed the pipe without a word: it is dead
 		return Info{}, &failure.Error{
 			Code: failure.Failed, Err: err,
 			Message: "the mount process ended before the mount was ready: " + cmd.ProcessState.String(),
 			Hint:    "its log " + logPath + " says more",
 		}
 	case rep.Error != nil:
-		cmd.Wait()
+		_ = cmd.Wait()
 		return Info{}, failure.FromJSON(*rep.Error)
 	}
 	// The mount answers when its root does: the parent may ask, the process itself
@@ -115,7 +115,7 @@ func NewReporter() (*Reporter, bool) {
 	if !ok {
 		return &Reporter{}, false
 	}
-	os.Unsetenv(readyVar)
+	_ = os.Unsetenv(readyVar)
 	r := &Reporter{}
 	for i := range value {
 		if value[i] == ':' {

@@ -81,7 +81,7 @@ func handle[Req, Resp any](mux *http.ServeMux, path string, fn func(context.Cont
 			w.WriteHeader(http.StatusInternalServerError)
 			body = failure.Classify(err).JSON()
 		}
-		json.NewEncoder(w).Encode(body) // a client that has gone needs no answer
+		_ = json.NewEncoder(w).Encode(body) // a client that has gone needs no answer
 	})
 }
 
@@ -111,7 +111,7 @@ func (l *peerListener) Accept() (net.Conn, error) {
 		if uid, err := peer(conn); err == nil && (uid == 0 || uid == uint32(os.Geteuid())) {
 			return conn, nil
 		}
-		conn.Close()
+		_ = conn.Close()
 	}
 }
 

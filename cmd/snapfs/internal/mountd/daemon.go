@@ -124,7 +124,7 @@ func (d *daemon) control() (stop func(), err error) {
 		err = renameio.WriteFile(info, text, 0o600)
 	}
 	if err != nil {
-		l.Close()
+		_ = l.Close()
 		return nil, err
 	}
 	srv := &http.Server{Handler: d.handler(), ReadHeaderTimeout: 10 * time.Second}

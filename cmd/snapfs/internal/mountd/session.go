@@ -67,8 +67,7 @@ func OpenSession(ctx context.Context, cfg Config, io *docs.IO, log zerolog.Logge
 		return nil, err
 	}
 	if err := s.openTree(ctx, base); err != nil {
-		s.Cache.Close()
-		return nil, err
+		return nil, errors.Join(err, s.Cache.Close())
 	}
 	return s, nil
 }
