@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 // Key names a blob: "<hash>.<algorithm>", for example
@@ -74,6 +75,15 @@ type Lister interface {
 type Deleter interface {
 	// Delete removes the blob; a blob that is not there is a success.
 	Delete(ctx context.Context, key Key) error
+}
+
+// Cleaner is a store in which a writer that was killed may leave something that is no
+// blob, and that nobody sees.
+type Cleaner interface {
+	// Clean removes such leftovers that are older than age, and returns how many there
+	// were. An age below a day may disturb writers that are alive: they fail, and
+	// nothing worse.
+	Clean(ctx context.Context, age time.Duration) (removed int, err error)
 }
 
 // Files is a store whose blobs are local files.

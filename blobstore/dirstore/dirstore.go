@@ -39,6 +39,7 @@ type Options struct {
 type Store struct {
 	root string   // absolute
 	dir  *os.File // the root, held so that Sync hears of every failed write-back
+	temp string   // how the names of our temporary files begin, "" without locks
 }
 
 var (
@@ -47,13 +48,14 @@ var (
 	_ blobstore.Syncer  = (*Store)(nil)
 	_ blobstore.Lister  = (*Store)(nil)
 	_ blobstore.Deleter = (*Store)(nil)
+	_ blobstore.Cleaner = (*Store)(nil)
 	_ blobstore.Files   = (*Store)(nil)
 	_ blobstore.Locator = (*Store)(nil)
 )
 
 // Open returns the store in the directory root. A directory that does not exist is
-// blobstore.ErrNoStore, unless it is to be created. Open also removes what writers
-// that were killed have left behind more than a day ago.
+// blobstore.ErrNoStore, unless it is to be created. Open also removes what killed
+// writers have left behind: those of this machine at once, others after a day.
 func Open(root string, opts Options) (*Store, error) {
 	abs, err := filepath.Abs(root)
 	if err != nil {
@@ -73,8 +75,8 @@ func Open(root string, opts Options) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("open store %s: %w", abs, classify(err))
 	}
-	s := &Store{root: abs, dir: dir}
-	s.removeStale()
+	s := &Store{root: abs, dir: dir, temp: tempPrefix()}
+	s.removeStale(staleAfter)
 	return s, nil
 }
 

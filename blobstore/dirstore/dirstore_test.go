@@ -220,6 +220,50 @@ func TestStaleTemporaryFiles(t *testing.T) {
 	wantNames(t, precious, "file")
 }
 
+// A writer of this machine that was killed leaves a file that nobody has locked: it is
+// rubbish at once. One that is alive keeps its file however old it seems.
+func TestTemporaryFilesOfKilledWriters(t *testing.T) {
+	s := open(t)
+	tmp := filepath.Join(s.Root(), ".tmp")
+	blob := storetest.Bytes(100)
+	var left string
+	body := io.NewSectionReader(readerAt(func(p []byte, off int64) (int, error) {
+		names, err := filepath.Glob(filepath.Join(tmp, "put-*"))
+		if err != nil || len(names) != 1 {
+			t.Errorf("while a blob is written there are %q, %v", names, err)
+			return 0, io.ErrUnexpectedEOF
+		}
+		old := time.Now().Add(-25 * time.Hour)
+		if err := os.Chtimes(names[0], old, old); err != nil {
+			t.Error(err)
+		}
+		other, err := dirstore.Open(s.Root(), dirstore.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := other.Clean(t.Context(), 0); n != 0 || err != nil {
+			t.Errorf("Clean = %d, %v while the writer is alive", n, err)
+		}
+		left = names[0]
+		return bytes.NewReader(blob).ReadAt(p, off)
+	}), 0, int64(len(blob)))
+	if err := s.Put(t.Context(), storetest.Key(blob), body); err != nil {
+		t.Fatal(err)
+	}
+	wantNames(t, tmp)
+	if err := os.WriteFile(left, nil, 0o600); err != nil { // as if the writer had been killed
+		t.Fatal(err)
+	}
+	if n, err := s.Clean(t.Context(), time.Hour); n != 1 || err != nil {
+		t.Errorf("Clean = %d, %v after the writer was killed", n, err)
+	}
+	wantNames(t, tmp)
+}
+
+type readerAt func(p []byte, off int64) (int, error)
+
+func (r readerAt) ReadAt(p []byte, off int64) (int, error) { return r(p, off) }
+
 func wantNames(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

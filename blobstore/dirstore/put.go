@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,14 +13,6 @@ import (
 )
 
 const (
-	// tempDir holds blobs while they are written. A directory of its own makes it
-	// cheap to find what a killed writer left: a store may hold a million blobs.
-	tempDir = ".tmp"
-
-	// staleAfter is the age at which a temporary file is rubbish. Removing one that
-	// is still written to would fail that Put and do no other harm.
-	staleAfter = 24 * time.Hour
-
 	// kernelCopyMin is the size from which a body that is a file is copied by the
 	// kernel, which shares the extents where the file system can.
 	kernelCopyMin = 4 << 20
@@ -85,42 +73,6 @@ func (s *Store) write(ctx context.Context, key blobstore.Key, body *io.SectionRe
 	return s.gone(err)
 }
 
-// createTemp creates an empty file in the directory for temporary files, which it
-// makes when it is missing.
-func (s *Store) createTemp() (*os.File, error) {
-	dir := filepath.Join(s.root, tempDir)
-	f, err := os.CreateTemp(dir, "put-*")
-	if !errors.Is(err, fs.ErrNotExist) {
-		return f, err
-	}
-	if err := s.makeTempDir(dir); err != nil {
-		return nil, err
-	}
-	return os.CreateTemp(dir, "put-*")
-}
-
-// makeTempDir creates dir with the mode of the root: who may write to a shared
-// store must be able to write there too, whatever the umask of the first writer.
-func (s *Store) makeTempDir(dir string) error {
-	fi, err := os.Stat(s.root)
-	if err != nil {
-		return err
-	}
-	mode := fi.Mode() & (fs.ModePerm | fs.ModeSetgid | fs.ModeSticky)
-	if err := os.Mkdir(dir, mode); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil // another writer was faster
-		}
-		return err
-	}
-	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
-		// Only a member of the group may hand it over; without it, the directory
-		// serves the first writer's own group.
-		_ = os.Lchown(dir, -1, int(st.Gid))
-	}
-	return os.Chmod(dir, mode)
-}
-
 // fill writes body to f and verifies it.
 func fill(ctx context.Context, f *os.File, key blobstore.Key, body *io.SectionReader) error {
 	if body.Size() >= kernelCopyMin {
@@ -163,27 +115,4 @@ func kernelCopy(ctx context.Context, f *os.File, body *io.SectionReader) (bool, 
 		}
 	}
 	return true, nil
-}
-
-// removeStale removes what killed writers left behind. It is housekeeping: what
-// cannot be removed, because it belongs to another user, stays. The directory is
-// held by a descriptor, because someone who may write to a shared store could put a
-// link to a directory of ours in its place.
-func (s *Store) removeStale() {
-	dir, err := os.OpenFile(filepath.Join(s.root, tempDir), os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return
-	}
-	fd, limit := int(dir.Fd()), time.Now().Add(-staleAfter)
-	for _, name := range names {
-		var st unix.Stat_t
-		if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && time.Unix(st.Mtim.Unix()).Before(limit) {
-			_ = unix.Unlinkat(fd, name, 0)
-		}
-	}
 }

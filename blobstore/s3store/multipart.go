@@ -108,7 +108,8 @@ func (w *partHasher) Write(b []byte) (int, error) {
 type sendPart func(ctx context.Context, upload *string, p part) (etag *string, err error)
 
 // inParts makes an object of parts that send stores. Whatever goes wrong, no upload
-// is left behind: its parts would be invisible, and cost money.
+// is left behind: its parts would be invisible, and cost money. What a killed process
+// has left of the same object is removed, too.
 func (s *Store) inParts(ctx context.Context, key blobstore.Key, parts []part, send sendPart) error {
 	object := s.objectKey(key)
 	in := &s3.CreateMultipartUploadInput{
@@ -138,9 +139,13 @@ func (s *Store) inParts(ctx context.Context, key blobstore.Key, parts []part, se
 	}
 	if err := group.Wait(); err != nil {
 		s.abort(ctx, object, upload)
+		return s.finished(ctx, object, err)
+	}
+	if err := s.complete(ctx, object, upload, done); err != nil {
 		return err
 	}
-	return s.complete(ctx, object, upload, done)
+	s.clear(ctx, object, parts)
+	return nil
 }
 
 // complete turns the parts into an object, unless one is there by now.
@@ -158,9 +163,7 @@ func (s *Store) complete(ctx context.Context, object string, upload *string, par
 		return classify(ctx, err)
 	})
 	if is(err, "NoSuchUpload") {
-		// The response to an attempt that succeeded was lost, and it was repeated.
-		_, err = s.head(ctx, object)
-		return err
+		return s.finished(ctx, object, err)
 	}
 	if !completed {
 		s.abort(ctx, object, upload)

@@ -37,6 +37,7 @@ var (
 	_ blobstore.Copier  = (*Store)(nil)
 	_ blobstore.Lister  = (*Store)(nil)
 	_ blobstore.Deleter = (*Store)(nil)
+	_ blobstore.Cleaner = (*Store)(nil)
 	_ blobstore.Locator = (*Store)(nil)
 )
 
