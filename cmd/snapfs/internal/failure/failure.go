@@ -181,6 +181,7 @@ var rules = []rule{
 	{blobstore.ErrBadKey, Invalid, ""},
 	{blobstore.ErrNoSpace, NoSpace, "free some space and run the same command again"},
 	{blobstore.ErrUnavailable, Failed, "the store cannot be reached; check the network and the endpoint, then run the same command again"},
+	{ops.ErrUnsafe, Invalid, "remove the link, or make the manifest relative (snapfs subtree MANIFEST PATH) and download it into the directory that is meant"},
 	{ops.ErrChanged, Partial, ""},
 	{unix.ENOSPC, NoSpace, "free some space and run the same command again"},
 	{unix.EDQUOT, NoSpace, "free some space and run the same command again"},

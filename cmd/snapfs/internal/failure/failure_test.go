@@ -53,6 +53,7 @@ func TestClassify(t *testing.T) {
 		{"damaged blob", blobstore.ErrMismatch, Integrity},
 		{"wrong credentials", blobstore.ErrPermission, Permission},
 		{"server down", blobstore.ErrUnavailable, Failed},
+		{"a link in the way of a download", failures(fmt.Errorf("%w: /tmp is a symbolic link", ops.ErrUnsafe)), Invalid},
 		{"cancelled", fmt.Errorf("stopped: %w", context.Canceled), Interrupted},
 		{"cancelled, with what had failed by then", errors.Join(context.Canceled, failures(blobstore.ErrNotFound)), Interrupted},
 		{"one entry failed", failures(blobstore.ErrNotFound), Integrity},
