@@ -69,13 +69,17 @@ func (p *program) diff(c *cli.Context) error {
 	}
 	for i := range sides {
 		if sides[i].isDir {
-			err = p.listSide(c, &sides[i], sides[1-i], opts)
-		} else {
-			sides[i].contents = inspect.Of(verbs.Filter(sides[i].Manifest, opts.Select.Keep))
+			if err := p.listSide(c, &sides[i], sides[1-i], opts); err != nil {
+				return err
+			}
+			continue
 		}
-		if err != nil {
-			return err
+		if !opts.Select.All() {
+			doc := *sides[i].Document
+			doc.Manifest = verbs.Filter(doc.Manifest, opts.Select.Keep)
+			sides[i].Document = &doc
 		}
+		sides[i].contents = inspect.Of(sides[i].Manifest)
 	}
 	changes := compare.Trees(sides[0].contents, sides[1].contents, compare.Options{
 		IgnoreHashes: c.Bool("ignore-hashes"), IgnoreTimes: c.Bool("checksum"), IgnoreRunnable: c.Bool("preserve-runnable"),
@@ -85,7 +89,7 @@ func (p *program) diff(c *cli.Context) error {
 		p.code = failure.Differences
 	}
 	if c.String("output") != "" {
-		return p.writeDiff(c, sides, opts, summary)
+		return p.writeDiff(c, sides, summary)
 	}
 	return p.printChanges(c, changes, summary)
 }
@@ -201,15 +205,10 @@ type diffResult struct {
 }
 
 // writeDiff writes the diff manifest.
-func (p *program) writeDiff(c *cli.Context, sides []side, opts trees.Options, summary compare.Summary) error {
+func (p *program) writeDiff(c *cli.Context, sides []side, summary compare.Summary) error {
 	parentHash, err := parentHashOf(c, sides[0])
 	if err != nil {
 		return err
-	}
-	for i := range sides {
-		doc := *sides[i].Document
-		doc.Manifest = verbs.Filter(doc.Manifest, opts.Select.Keep)
-		sides[i].Document = &doc
 	}
 	m, err := verbs.Diff(sides[0].Named, sides[1].Named, ops.DiffOptions{
 		ParentHash: parentHash, IgnoreHashes: c.Bool("ignore-hashes"), PreserveRunnable: c.Bool("preserve-runnable"),

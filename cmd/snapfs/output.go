@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/verbs"
 	"github.com/snapfs/snapfs/manifest"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/sync/errgroup"
 )
 
 // read reads the manifest that arg names, and passes its warnings on.
@@ -20,10 +22,9 @@ func (p *program) read(c *cli.Context, arg string) (verbs.Named, error) {
 	if err != nil {
 		return verbs.Named{}, err
 	}
-	for _, w := range doc.Warnings() {
-		p.warn("%s: %s", arg, w)
-	}
-	return verbs.Named{Name: arg, Document: doc}, nil
+	n := verbs.Named{Name: arg, Document: doc}
+	p.passOn(n)
+	return n, nil
 }
 
 // readAll reads several manifests. Stdin can be one of them only.
@@ -32,14 +33,29 @@ func (p *program) readAll(c *cli.Context, names []string) ([]verbs.Named, error)
 		return nil, usage("only one manifest can be read from stdin")
 	}
 	list := make([]verbs.Named, len(names))
+	group, ctx := errgroup.WithContext(c.Context)
+	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, name := range names {
-		n, err := p.read(c, name)
-		if err != nil {
-			return nil, err
-		}
-		list[i] = n
+		group.Go(func() error {
+			doc, err := p.docs(c).Read(ctx, name)
+			list[i] = verbs.Named{Name: name, Document: doc}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for _, n := range list {
+		p.passOn(n)
 	}
 	return list, nil
+}
+
+// passOn tells people what is odd about a manifest.
+func (p *program) passOn(n verbs.Named) {
+	for _, w := range n.Warnings() {
+		p.warn("%s: %s", n.Name, w)
+	}
 }
 
 // written describes a manifest that was written: the result under --json of the
@@ -64,7 +80,7 @@ func (p *program) write(c *cli.Context, m manifest.Any) (written, error) {
 
 func (p *program) writeTo(c *cli.Context, dest string, m manifest.Any) (written, error) {
 	format := manifest.Format(c.String("format"))
-	text, err := docs.Encode(m, format)
+	hash, err := p.docs(c).WriteManifest(c.Context, dest, m, format)
 	if err != nil {
 		return written{}, err
 	}
@@ -75,15 +91,12 @@ func (p *program) writeTo(c *cli.Context, dest string, m manifest.Any) (written,
 	for _, loss := range losses {
 		p.warn("%s cannot hold %s", format, loss)
 	}
-	if err := p.docs(c).Write(c.Context, dest, text); err != nil {
-		return written{}, err
-	}
-	return describe(c.Command.Name, dest, format, m, text), nil
+	return describe(c.Command.Name, dest, format, m, hash), nil
 }
 
-func describe(command, dest string, format manifest.Format, m manifest.Any, text []byte) written {
+func describe(command, dest string, format manifest.Format, m manifest.Any, hash manifest.Hash) written {
 	w := written{
-		Type: command, Name: dest, Kind: manifest.KindOf(m), Format: format, Hash: manifest.Sum(text), Bytes: m.TotalSize(),
+		Type: command, Name: dest, Kind: manifest.KindOf(m), Format: format, Hash: hash, Bytes: m.TotalSize(),
 	}
 	entries := inspect.Of(m)
 	for i := range entries.Files {

@@ -81,63 +81,29 @@ type Options struct {
 // hashes cannot be compared, because one was not hashed or was cut into other chunks,
 // are told apart by size and time.
 func Trees(before, after inspect.Contents, opts Options) []Change {
-	old, now := nodes(before), nodes(after)
 	var changes []Change
-	for len(old) > 0 || len(now) > 0 {
-		var o, n *node
-		switch order := head(old, now); {
+	sameChunks := before.ChunkSize == after.ChunkSize
+	old, now := newWalk(before), newWalk(after)
+	o, n := old.next(), now.next()
+	for o.exists() || n.exists() {
+		was, is := &o, &n
+		switch order := compareNodes(was, is); {
 		case order < 0:
-			o, old = &old[0], old[1:]
+			is = nil
 		case order > 0:
-			n, now = &now[0], now[1:]
-		default:
-			o, old = &old[0], old[1:]
-			n, now = &now[0], now[1:]
+			was = nil
 		}
-		if c, ok := pair(o, n, before.ChunkSize == after.ChunkSize, opts); ok {
+		if c, ok := pair(was, is, sameChunks, opts); ok {
 			changes = append(changes, c)
+		}
+		if was != nil {
+			o = old.next()
+		}
+		if is != nil {
+			n = now.next()
 		}
 	}
 	return changes
-}
-
-// node is an entry, or a directory that others imply.
-type node struct {
-	path string
-	file *manifest.File // nil for a directory
-}
-
-// nodes lists the tree, sorted by path.
-func nodes(c inspect.Contents) []node {
-	list := make([]node, 0, len(c.Files)+len(c.Dirs))
-	dirs := make(map[string]bool, len(c.Dirs))
-	addDir := func(path string) {
-		for path != "" && path != "." && path != manifest.Parent(path) && !dirs[path] {
-			dirs[path] = true
-			list = append(list, node{path: path})
-			path = manifest.Parent(path)
-		}
-	}
-	for _, d := range c.Dirs {
-		addDir(d.Path)
-	}
-	for i := range c.Files {
-		addDir(manifest.Parent(c.Files[i].Path))
-		list = append(list, node{path: c.Files[i].Path, file: &c.Files[i]})
-	}
-	slices.SortFunc(list, func(a, b node) int { return manifest.ComparePaths(a.path, b.path) })
-	return list
-}
-
-// head compares the first paths of two sorted lists; the end comes last.
-func head(a, b []node) int {
-	switch {
-	case len(a) == 0:
-		return 1
-	case len(b) == 0:
-		return -1
-	}
-	return manifest.ComparePaths(a[0].path, b[0].path)
 }
 
 func pair(o, n *node, sameChunks bool, opts Options) (Change, bool) {

@@ -3,6 +3,7 @@
 package docs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -87,18 +88,49 @@ func (d *IO) object(ctx context.Context, arg string) (stores.Objects, string, er
 // Write puts the text of a manifest where dest says. A file is replaced at once and
 // durably: readers see the old or the new text.
 func (d *IO) Write(ctx context.Context, dest string, text []byte) error {
+	return d.writeFrom(ctx, dest, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// WriteManifest is Write of the text of m, and returns the hash of the text. To files
+// and to stdout the text goes as it is made: it is never in memory as a whole.
+func (d *IO) WriteManifest(ctx context.Context, dest string, m manifest.Any, format manifest.Format) (manifest.Hash, error) {
+	hasher := manifest.NewHasher()
+	err := d.writeFrom(ctx, dest, func(w io.Writer) error {
+		return EncodeTo(io.MultiWriter(hasher, w), m, format)
+	})
+	return hasher.Hash(), err
+}
+
+// writeFrom is Write of what text writes.
+func (d *IO) writeFrom(ctx context.Context, dest string, text func(io.Writer) error) error {
 	var err error
 	switch {
 	case dest == "-":
-		_, err = d.Stdout.Write(text)
+		err = text(d.Stdout)
 	case strings.HasPrefix(dest, "s3://"):
-		var store stores.Objects
-		var key string
-		if store, key, err = d.object(ctx, dest); err == nil {
-			err = store.PutObject(ctx, key, text)
-		}
+		err = d.writeObject(ctx, dest, text)
 	default:
-		err = WriteFile(dest, text)
+		err = replaceFile(dest, text)
+	}
+	var own *failure.Error
+	switch {
+	case err == nil, errors.Is(err, manifest.ErrInvalid), errors.As(err, &own):
+		return err // about the manifest, not about where it goes
+	}
+	return failure.Named(dest, err)
+}
+
+func (d *IO) writeObject(ctx context.Context, dest string, text func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := text(&b); err != nil {
+		return err
+	}
+	store, key, err := d.object(ctx, dest)
+	if err == nil {
+		err = store.PutObject(ctx, key, b.Bytes())
 	}
 	if err != nil {
 		return failure.Named(dest, err)
@@ -108,7 +140,23 @@ func (d *IO) Write(ctx context.Context, dest string, text []byte) error {
 
 // WriteFile replaces a file at once and durably.
 func WriteFile(path string, text []byte) error {
-	if err := renameio.WriteFile(path, text, 0o644); err != nil {
+	return replaceFile(path, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// replaceFile is WriteFile of what text writes. When that fails nothing is left of it.
+func replaceFile(path string, text func(io.Writer) error) error {
+	file, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Cleanup() }()
+	if err := text(file); err != nil {
+		return err
+	}
+	if err := file.CloseAtomicallyReplace(); err != nil {
 		return err
 	}
 	dir, err := os.Open(filepath.Dir(path))

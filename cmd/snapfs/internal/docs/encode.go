@@ -3,6 +3,7 @@ package docs
 import (
 	"bytes"
 	"fmt"
+	"io"
 
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
 	"github.com/snapfs/snapfs/manifest"
@@ -12,34 +13,36 @@ import (
 // which only relative manifests of hashed files have.
 func Encode(m manifest.Any, format manifest.Format) ([]byte, error) {
 	var b bytes.Buffer
-	var err error
-	switch format {
-	case "", manifest.V2025:
-		err = manifest.EncodeV2025(&b, m)
-	case manifest.V2023:
-		switch m := m.(type) {
-		case *manifest.Snapshot:
-			err = encodeV2023(&b, m)
-		case *manifest.SnapshotDiff:
-			err = encodeV2023(&b, m)
-		default:
-			err = &failure.Error{
-				Code: failure.Usage, Message: "the v2023 format cannot hold absolute paths",
-				Hint: "make the manifest relative with `snapfs subtree` first",
-			}
-		}
-	default:
-		err = &failure.Error{Code: failure.Usage, Message: fmt.Sprintf("unknown manifest format %q; there are v2025 and v2023", format)}
-	}
-	if err != nil {
+	if err := EncodeTo(&b, m, format); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
 }
 
+// EncodeTo is Encode that writes the text. When m has no such text, nothing is
+// written.
+func EncodeTo(w io.Writer, m manifest.Any, format manifest.Format) error {
+	switch format {
+	case "", manifest.V2025:
+		return manifest.EncodeV2025(w, m)
+	case manifest.V2023:
+		switch m := m.(type) {
+		case *manifest.Snapshot:
+			return encodeV2023(w, m)
+		case *manifest.SnapshotDiff:
+			return encodeV2023(w, m)
+		}
+		return &failure.Error{
+			Code: failure.Usage, Message: "the v2023 format cannot hold absolute paths",
+			Hint: "make the manifest relative with `snapfs subtree` first",
+		}
+	}
+	return &failure.Error{Code: failure.Usage, Message: fmt.Sprintf("unknown manifest format %q; there are v2025 and v2023", format)}
+}
+
 // encodeV2023 encodes m. The format has no chunks, so that the chunk size of a
 // manifest whose files all lie below it does not matter.
-func encodeV2023[K manifest.Kind](b *bytes.Buffer, m *manifest.Manifest[manifest.Rel, K]) error {
+func encodeV2023[K manifest.Kind](w io.Writer, m *manifest.Manifest[manifest.Rel, K]) error {
 	for i := range m.Files {
 		f := &m.Files[i]
 		var reason, hint string
@@ -57,7 +60,7 @@ func encodeV2023[K manifest.Kind](b *bytes.Buffer, m *manifest.Manifest[manifest
 	}
 	whole := *m
 	whole.ChunkSize = manifest.WholeFile
-	return manifest.EncodeV2023(b, &whole)
+	return manifest.EncodeV2023(w, &whole)
 }
 
 // Losses says in words what the text of m in the given format leaves out.

@@ -25,6 +25,9 @@ func NewSelection(include, exclude []string) (*Selection, error) {
 	return &Selection{include: in, exclude: ex, all: len(include)+len(exclude) == 0}, nil
 }
 
+// All reports whether the selection holds every path.
+func (s *Selection) All() bool { return s.all }
+
 // Match reports whether the selection holds path.
 func (s *Selection) Match(path string) bool {
 	if s.all {
