@@ -206,15 +206,28 @@ func (s *cacheSync) copyThrough(ctx context.Context, key blobstore.Key, b manife
 	if b.Size <= int64(s.fetch.bufs.size/2) {
 		return s.copyBuffered(ctx, key, b)
 	}
+	return s.copySpooled(ctx, key, b)
+}
+
+// copySpooled copies a blob through a file, into which its ranges come at the same time.
+// The destination verifies what it takes; wrong content is fetched once more, as the
+// transfer may have been at fault.
+func (s *cacheSync) copySpooled(ctx context.Context, key blobstore.Key, b manifest.Blob) error {
 	spool, err := createSpool(s.spoolDir)
 	if err != nil {
 		return fmt.Errorf("create a file to pass the blob through: %w", err)
 	}
 	defer spool.Close()
-	if err := s.fetch.blob(ctx, b, spool, 0); err != nil {
-		return err
+	for range 2 {
+		if err = s.fetch.ranges(ctx, key, b.Size, spool); err != nil {
+			return tooShort(key, b.Size, err)
+		}
+		err = s.up.dst.Put(ctx, key, io.NewSectionReader(spool, 0, b.Size))
+		if !errors.Is(err, blobstore.ErrMismatch) {
+			return err
+		}
 	}
-	return s.up.dst.Put(ctx, key, io.NewSectionReader(spool, 0, b.Size))
+	return mismatch(key, err)
 }
 
 // copyBuffered copies a blob that fits into half a buffer; the other half carries it

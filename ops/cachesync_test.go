@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/snapfs/snapfs/blobstore"
 	"github.com/snapfs/snapfs/blobstore/dirstore"
 	"github.com/snapfs/snapfs/blobstore/faulty"
@@ -149,6 +153,51 @@ func TestCacheSyncVerifies(t *testing.T) {
 			t.Error("a truncated blob was copied")
 		}
 	}
+}
+
+// A large blob comes in ranges at the same time, and once more when it is wrong.
+func TestCacheSyncFetchesLargeBlobsInRanges(t *testing.T) {
+	inner := memstore.New()
+	m := snapshot(entry(t, inner, "f", strings.Repeat("0123456789abcdef", 2*rangeSize/16+1)))
+	var together, most atomic.Int64
+	src := faulty.Wrap(onOpen{plain{inner}, func() func() {
+		for n := together.Add(1); n > most.Load(); {
+			most.Store(n)
+		}
+		time.Sleep(20 * time.Millisecond)
+		return func() { together.Add(-1) }
+	}})
+	src.Inject(faulty.Fault{Op: faulty.Open, Skip: 1, Stream: true, After: 5, Corrupt: true})
+	dst := memstore.New()
+	stats, err := CacheSync(t.Context(), src, plain{dst}, []manifest.Any{m}, SyncOptions{SpoolDir: t.TempDir()})
+	must(t, err)
+	if c := content(t, dst, m.Files[0], 1<<40); manifest.Sum([]byte(c)) != m.Files[0].Hash || stats.CopiedBytes != m.Files[0].Size {
+		t.Errorf("%d bytes were copied, %+v", len(c), stats)
+	}
+	var offsets []int64
+	for _, c := range src.Calls() {
+		if c.Op == faulty.Open {
+			offsets = append(offsets, c.Off)
+		}
+	}
+	slices.Sort(offsets)
+	if diff := cmp.Diff([]int64{0, 0, rangeSize, rangeSize, 2 * rangeSize, 2 * rangeSize}, offsets); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	if most.Load() < 2 {
+		t.Error("ranges came one after the other")
+	}
+}
+
+// onOpen is a store with a hook around each Open.
+type onOpen struct {
+	blobstore.Store
+	hook func() (done func())
+}
+
+func (s onOpen) Open(ctx context.Context, key blobstore.Key, off, n int64) (io.ReadCloser, error) {
+	defer s.hook()()
+	return s.Store.Open(ctx, key, off, n)
 }
 
 // unable is a store whose own copying fails.

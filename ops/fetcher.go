@@ -11,6 +11,7 @@ import (
 
 	"github.com/snapfs/snapfs/blobstore"
 	"github.com/snapfs/snapfs/manifest"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -197,6 +198,27 @@ func (f *fetcher) part(ctx context.Context, t transfer, buf []byte, sum *manifes
 		}
 		t.from, t.off, t.n = t.from+done, t.off+done, t.n-done
 	}
+}
+
+// ranges fetches a whole blob in ranges, as many at the same time as there are buffers. It
+// does not verify the blob.
+func (f *fetcher) ranges(parent context.Context, key blobstore.Key, size int64, out io.WriterAt) error {
+	group, ctx := errgroup.WithContext(parent)
+	group.SetLimit(cap(f.bufs.free))
+	for from := int64(0); from < size && ctx.Err() == nil; from += rangeSize {
+		group.Go(func() error {
+			buf, err := f.bufs.get(ctx)
+			if err != nil {
+				return err
+			}
+			defer f.bufs.put(buf)
+			return f.part(ctx, transfer{key: key, from: from, n: min(rangeSize, size-from), out: out, off: from}, buf, nil)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return parent.Err()
 }
 
 // stream copies what one stream of the store yields. It returns how much that was.
