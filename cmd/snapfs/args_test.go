@@ -115,7 +115,7 @@ func TestCount(t *testing.T) {
 		want string
 	}{
 		{0, "file", "0 files"}, {1, "file", "1 file"}, {1234, "file", "1,234 files"},
-		{1, "directory", "1 directory"}, {2, "directory", "2 directories"},
+		{1, "directory", "1 directory"}, {2, "directory", "2 directories"}, {0, "overlay", "0 overlays"},
 	} {
 		if got := count(tt.n, tt.noun); got != tt.want {
 			t.Errorf("count(%d, %q) = %q, want %q", tt.n, tt.noun, got, tt.want)

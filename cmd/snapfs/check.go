@@ -141,7 +141,9 @@ func problemLine(problem content.Problem) string {
 	if problem.Key != "" {
 		parts = append(parts, problem.Key)
 	}
-	parts = append(parts, shown(problem.Path))
+	if problem.Path != "" {
+		parts = append(parts, shown(problem.Path))
+	}
 	if problem.Detail != "" {
 		parts = append(parts, "("+problem.Detail+")")
 	}

@@ -80,7 +80,7 @@ func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	if stem, ok := strings.CutSuffix(noun, "y"); ok {
+	if stem, ok := strings.CutSuffix(noun, "y"); ok && !strings.HasSuffix(stem, "a") { // overlays, but directories
 		return fmt.Sprintf("%s %sies", humanize.Comma(int64(n)), stem)
 	}
 	return fmt.Sprintf("%s %ss", humanize.Comma(int64(n)), noun)

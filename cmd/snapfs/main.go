@@ -232,6 +232,11 @@ func (p *program) commands() []*cli.Command {
 		p.partitionCommand(),
 		p.cacheSyncCommand(),
 		p.manifestCommand(),
+		p.cacheCommand(),
+		p.storeCommand(),
+		p.doctorCommand(),
+		p.completionCommand(),
+		p.manCommand(),
 		p.versionCommand(),
 	}
 }

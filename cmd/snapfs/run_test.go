@@ -62,11 +62,7 @@ func TestSignals(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			writer, err := os.OpenFile(fifo, os.O_WRONLY, 0) // returns when the program reads
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer writer.Close()
+			defer openWriter(t, fifo).Close()
 			sent := time.Now()
 			if err := cmd.Process.Signal(tt.signal); err != nil {
 				t.Fatal(err)
@@ -82,5 +78,19 @@ func TestSignals(t *testing.T) {
 				t.Errorf("stdout: %s", stdout.String())
 			}
 		})
+	}
+}
+
+// openWriter opens a fifo for writing as soon as somebody reads from it.
+func openWriter(t *testing.T, fifo string) *os.File {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		f, err := os.OpenFile(fifo, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err == nil {
+			return f
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the program does not read: %v", err)
+		}
 	}
 }

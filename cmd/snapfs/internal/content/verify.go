@@ -28,8 +28,8 @@ const (
 // Problem is a content that a mount or a download would fail on.
 type Problem struct {
 	Reason string `json:"reason"`
-	Key    string `json:"key,omitempty"` // of the blob
-	Path   string `json:"path"`          // of the first file that needs it
+	Key    string `json:"key,omitempty"`  // of the blob
+	Path   string `json:"path,omitempty"` // of the first file that needs it, when that is known
 	Detail string `json:"detail,omitempty"`
 }
 
@@ -93,15 +93,17 @@ func (v *Verifier) Verify(ctx context.Context, ms ...manifest.Any) (Report, erro
 		}
 		g.Go(func() error { return v.check(running, b) })
 	}
-	if err := g.Wait(); err != nil && ctx.Err() == nil {
-		return report, err
-	}
-	if err := ctx.Err(); err != nil {
-		return report, fmt.Errorf("verifying stopped: %w: %w", err, context.Cause(ctx))
+	return v.finish(ctx, report, g.Wait())
+}
+
+// finish completes a report. Err is why the work ended early, if it did.
+func (v *Verifier) finish(ctx context.Context, report Report, err error) (Report, error) {
+	if ctx.Err() != nil {
+		err = fmt.Errorf("verifying stopped: %w: %w", ctx.Err(), context.Cause(ctx))
 	}
 	slices.SortFunc(v.problems, func(a, b Problem) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Key, b.Key)) })
 	report.Problems, report.Read = v.problems, v.read.Load()
-	return report, nil
+	return report, err
 }
 
 // needed is a content with a file that needs it.
