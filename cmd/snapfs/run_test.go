@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,6 +80,71 @@ func TestSignals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestInterruptedSnapshotResumes stops a snapshot in the middle: no manifest is written,
+// nothing half-written is left, and the next run sends only what was missing.
+func TestInterruptedSnapshotResumes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes 200 MB")
+	}
+	dir := t.TempDir()
+	src, store, out := filepath.Join(dir, "src"), filepath.Join(dir, "store"), filepath.Join(dir, "m.json")
+	if err := os.Mkdir(src, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const files, size = 25, 4 << 20
+	for i := range files {
+		content := bytes.Repeat([]byte{byte(i), byte(i >> 8), 7}, size/3)
+		if err := os.WriteFile(filepath.Join(src, strconv.Itoa(i)), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snapshot := func() *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), "snapfs", "snapshot", src, "-o", out, "--store", store, "--workers", "1", "--json")
+		cmd.Env = append(os.Environ(), "HOME="+dir)
+		return cmd
+	}
+	first := snapshot()
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitForBlob(t, store)
+	if err := first.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := first.Wait(); !errors.As(err, &exit) || exit.ExitCode() != int(failure.Interrupted) {
+		t.Fatalf("the first run ended with %v, want exit code %d", err, failure.Interrupted)
+	}
+	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an interrupted snapshot has left a manifest: %v", err)
+	}
+	text, err := snapshot().Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var result snapshotResult
+	if err := json.Unmarshal(text, &result); err != nil {
+		t.Fatal(err)
+	}
+	if result.Files != files || result.UploadedBytes == 0 || result.UploadedBytes >= result.Bytes {
+		t.Errorf("the second run has sent %d bytes of %d", result.UploadedBytes, result.Bytes)
+	}
+	if left, err := filepath.Glob(filepath.Join(store, ".tmp", "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// waitForBlob returns when the first blob has appeared in a store.
+func waitForBlob(t *testing.T, store string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if blobs, err := filepath.Glob(filepath.Join(store, "*.xxh128")); err == nil && len(blobs) > 0 {
+			return
+		}
+	}
+	t.Fatal("nothing was stored")
 }
 
 // openWriter opens a fifo for writing as soon as somebody reads from it.

@@ -18,19 +18,24 @@ func (p *program) versionCommand() *cli.Command {
 	}
 }
 
+// versionResult is the result of version.
+type versionResult struct {
+	Type     string   `json:"type"` // always "version"
+	Version  string   `json:"version"`
+	Revision string   `json:"revision,omitempty"` // of the source
+	Go       string   `json:"go"`
+	Platform string   `json:"platform"`
+	Formats  []string `json:"manifest_formats"`
+}
+
 func (p *program) printVersion(c *cli.Context) error {
 	if _, err := args(c, 0, 0); err != nil {
 		return err
 	}
-	v := struct {
-		Type     string   `json:"type"`
-		Version  string   `json:"version"`
-		Revision string   `json:"revision,omitempty"`
-		Go       string   `json:"go"`
-		Platform string   `json:"platform"`
-		Formats  []string `json:"manifest_formats"`
-	}{Type: "version", Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Formats: []string{"v2023", "v2025"}}
+	v := versionResult{
+		Type: "version", Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		Formats: []string{"v2023", "v2025"},
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
