@@ -204,10 +204,8 @@ func (t *Tree) Commits() int {
 // hashes of files that have not changed since are remembered. It is durable when it
 // returns. When it fails, the same changes are published once more, harmlessly.
 func (t *Tree) Committed(c *Cut, next *Base, seq int) error {
-	for i := range c.Changes {
-		if err := t.remember(&c.Changes[i]); err != nil {
-			return err
-		}
+	if err := t.Settled(c); err != nil {
+		return err
 	}
 	t.mu.Lock()
 	err := t.log(&opCommit{seq: seq})
@@ -219,6 +217,18 @@ func (t *Tree) Committed(c *Cut, next *Base, seq int) error {
 		return err
 	}
 	return t.ov.sync()
+}
+
+// Settled records the hashes that the contents of a cut have turned out to have, so
+// that nobody has to hash them again: a file that was written and is the same as
+// before is no change any more.
+func (t *Tree) Settled(c *Cut) error {
+	for i := range c.Changes {
+		if err := t.remember(&c.Changes[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *Tree) remember(c *Change) error {

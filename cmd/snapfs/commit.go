@@ -23,6 +23,9 @@ func (p *program) commitCommand() *cli.Command {
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "where to write the `MANIFEST`: a file, - or s3://bucket/key (default: beside the base)"},
 			&cli.StringFlag{Name: "overlay", Usage: "overlay `DIR` to commit, when nothing is mounted"},
 			&cli.BoolFlag{Name: "full", Usage: "write the composed snapshot instead of the diff"},
+			&cli.StringSliceFlag{Name: "include", Aliases: []string{"i"}, Usage: "publish only paths that match `GLOB` (repeatable)"},
+			&cli.StringSliceFlag{Name: "exclude", Aliases: []string{"e"}, Usage: "leave paths that match `GLOB` in the overlay (repeatable)"},
+			&cli.StringFlag{Name: "parent-hash", Value: "auto", Usage: "what the diff names as its parent: auto, none or a hash"},
 			&cli.BoolFlag{Name: "keep-mtime", Usage: "publish files too of which only the time has changed"},
 			formatFlag(),
 		},
@@ -45,6 +48,7 @@ func (p *program) commit(c *cli.Context) error {
 	}
 	opts := mountd.PublishOptions{
 		Format: manifest.Format(c.String("format")), Full: c.Bool("full"), KeepMtime: c.Bool("keep-mtime"),
+		Include: c.StringSlice("include"), Exclude: c.StringSlice("exclude"), ParentHash: c.String("parent-hash"),
 	}
 	switch out := c.String("output"); {
 	case out == "-":
@@ -62,6 +66,9 @@ func (p *program) commit(c *cli.Context) error {
 		return err
 	}
 	p.partial(done)
+	for _, d := range done.Dropped {
+		p.warn("the %s format cannot hold: %s", opts.Format, d)
+	}
 	if opts.Inline {
 		_, err := io.WriteString(p.stdout, done.Text)
 		return err

@@ -220,6 +220,7 @@ func (p *program) commands() []*cli.Command {
 		p.statusCommand(),
 		p.commitCommand(),
 		p.umountCommand(),
+		p.overlayCommand(),
 		p.downloadCommand(),
 		p.diffCommand(),
 		p.collectCommand(),

@@ -269,14 +269,11 @@ func (d *daemon) end(ctx context.Context, req UnmountRequest) (*Unmounted, error
 		return out, s.Close()
 	}
 	keep := s.Config.Keep || req.NoCommit
-	published := false
 	var err error
 	if !keep {
 		out.Commit, err = d.publishRest(ctx, req)
-		published = err == nil && len(out.Commit.Problems) == 0
 	}
-	if !published {
-		out.Changes = len(Summarize(s.Tree.Changes()))
+	if out.Changes = s.changes(); out.Changes > 0 {
 		out.Kept = s.Config.Overlay
 	}
 	err = errors.Join(err, s.Close())
@@ -286,11 +283,10 @@ func (d *daemon) end(ctx context.Context, req UnmountRequest) (*Unmounted, error
 		e.Hint = strings.TrimPrefix(e.Hint+"; then `snapfs commit --overlay "+s.Config.Overlay+"` goes on", "; ")
 		return out, &e
 	}
-	if published || out.Changes == 0 {
-		out.Kept = ""
-		return out, s.discardOverlay()
+	if out.Changes > 0 {
+		return out, nil
 	}
-	return out, nil
+	return out, s.discardOverlay()
 }
 
 // publishRest commits what is left at the end.

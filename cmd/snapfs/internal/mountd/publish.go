@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/rs/zerolog"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/dirs"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/docs"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
@@ -30,6 +30,15 @@ type PublishOptions struct {
 	Full      bool            `json:"full,omitempty"`   // write the composed snapshot instead of the diff
 	KeepMtime bool            `json:"keep_mtime,omitempty"`
 	Force     bool            `json:"force,omitempty"` // write the diff even when it is empty
+
+	// Include and Exclude are globs that choose which changes are published
+	// (spec/ops.md §7); the others stay in the overlay.
+	Include []string `json:"include,omitempty"`
+	Exclude []string `json:"exclude,omitempty"`
+
+	// ParentHash is what the diff names as its parent: "" or "auto" for the hash of
+	// the parent manifest, "none", or a hash.
+	ParentHash string `json:"parent_hash,omitempty"`
 }
 
 // Published is the outcome of a commit.
@@ -45,7 +54,8 @@ type Published struct {
 	HashedBytes   int64         `json:"hashed_bytes"`
 	UploadedBlobs int64         `json:"uploaded_blobs"`
 	UploadedBytes int64         `json:"uploaded_bytes"`
-	Problems      []Problem     `json:"problems"` // entries that were left out
+	Problems      []Problem     `json:"problems"`          // entries that were left out
+	Dropped       []string      `json:"dropped,omitempty"` // what the format cannot hold, in words
 	Seconds       float64       `json:"seconds"`
 }
 
@@ -63,8 +73,16 @@ const settleAttempts = 5
 // of the overlay changes, so that whatever fails can be repeated.
 func (s *Session) Publish(ctx context.Context, opts PublishOptions) (*Published, error) {
 	start := time.Now()
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	keep, err := ops.NewGlobFilter(opts.Include, opts.Exclude)
+	if err != nil {
+		return nil, err
+	}
 	cut := s.Tree.Checkpoint()
 	defer cut.Close()
+	cut.Changes = slices.DeleteFunc(cut.Changes, func(c fs.Change) bool { return !keep.Match(c.Path) })
 	p := &publication{
 		s: s, cut: cut, opts: opts, up: ops.NewUploader(s.Store, 0),
 		out: &Published{Type: "commit", Problems: []Problem{}},
@@ -75,7 +93,7 @@ func (s *Session) Publish(ctx context.Context, opts PublishOptions) (*Published,
 	diff := p.diff()
 	if len(diff.Files)+len(diff.Dirs) == 0 && !opts.Force && !opts.Full && !opts.Inline {
 		p.out.Seconds = time.Since(start).Seconds()
-		return p.out, nil
+		return p.out, s.Tree.Settled(cut)
 	}
 	if err := p.up.Sync(ctx); err != nil {
 		return nil, err
@@ -85,6 +103,23 @@ func (s *Session) Publish(ctx context.Context, opts PublishOptions) (*Published,
 	}
 	p.out.Seconds = time.Since(start).Seconds()
 	return p.out, nil
+}
+
+// check refuses options that mean nothing, before anything is uploaded.
+func (o *PublishOptions) check() error {
+	switch o.Format {
+	case "", manifest.V2025, manifest.V2023:
+	default:
+		return &failure.Error{Code: failure.Usage, Message: fmt.Sprintf("unknown manifest format %q; there are v2025 and v2023", o.Format)}
+	}
+	switch o.ParentHash {
+	case "", "auto", "none":
+		return nil
+	}
+	if _, err := manifest.ParseHash(o.ParentHash); err != nil {
+		return &failure.Error{Code: failure.Usage, Message: "--parent-hash is auto, none or a hash: " + err.Error()}
+	}
+	return nil
 }
 
 // publication is one run of Publish.
@@ -205,7 +240,13 @@ func (p *publication) write(ctx context.Context, diff *manifest.SnapshotDiff) er
 		}
 		s.parentHash = manifest.Sum(text)
 	}
-	diff.ParentHash = s.parentHash
+	switch p.opts.ParentHash {
+	case "", "auto":
+		diff.ParentHash = s.parentHash
+	case "none":
+	default:
+		diff.ParentHash = manifest.Hash(p.opts.ParentHash)
+	}
 	composed, err := ops.Compose(parent, diff)
 	if err != nil {
 		return fmt.Errorf("apply the changes to their parent: %w", err)
@@ -229,7 +270,7 @@ func (p *publication) write(ctx context.Context, diff *manifest.SnapshotDiff) er
 	if err := s.Tree.Committed(p.cut, next, seq); err != nil {
 		return fmt.Errorf("note the commit in the overlay: %w", err)
 	}
-	p.out.ParentHash = s.parentHash
+	p.out.ParentHash = diff.ParentHash
 	s.parentHash = ""
 	return nil
 }
@@ -242,6 +283,9 @@ func (p *publication) deliver(ctx context.Context, diff *manifest.SnapshotDiff, 
 	}
 	text, err := docs.Encode(m, p.opts.Format)
 	if err != nil {
+		return err
+	}
+	if p.out.Dropped, err = docs.Losses(m, p.opts.Format); err != nil {
 		return err
 	}
 	p.out.Hash = manifest.Sum(text)
@@ -272,31 +316,6 @@ func (s *Session) DiffPath(now time.Time) (string, error) {
 	}
 	name := strings.TrimSuffix(filepath.Base(base), ".json")
 	return filepath.Join(dir, name+".diff-"+now.UTC().Format("20060102T150405.000Z")+".json"), nil
-}
-
-// CommitOverlay publishes the changes in an overlay that no mount uses.
-func CommitOverlay(ctx context.Context, dir string, opts PublishOptions, io *docs.IO, log zerolog.Logger) (*Published, error) {
-	cfg, err := ConfigOf(dir)
-	if err != nil {
-		return nil, err
-	}
-	io.S3 = cfg.S3
-	s, err := OpenSession(ctx, cfg, io, log)
-	if err != nil {
-		return nil, err
-	}
-	var done *Published
-	if opts.Output == "" {
-		opts.Output, err = s.DiffPath(time.Now())
-	}
-	if err == nil {
-		done, err = s.Publish(ctx, opts)
-	}
-	published := err == nil && len(done.Problems) == 0
-	if err := errors.Join(err, s.Close()); err != nil || !published {
-		return done, err
-	}
-	return done, s.discardOverlay()
 }
 
 // keepOld moves a file out of the way of a manifest, so that no earlier diff is lost

@@ -241,6 +241,10 @@ func (s *Session) loadParent(ctx context.Context) (*fs.Base, error) {
 	return index(s.Config.Manifests[0], parent)
 }
 
+// changes is the number of changes that a commit would publish, or that cannot be
+// published.
+func (s *Session) changes() int { return len(Summarize(s.Tree.Changes())) }
+
 // Close releases the overlay, the cache and the store.
 func (s *Session) Close() error {
 	return errors.Join(s.Tree.Close(), s.Cache.Close())

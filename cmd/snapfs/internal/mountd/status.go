@@ -2,7 +2,6 @@ package mountd
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/snapfs/snapfs/blobstore"
@@ -127,38 +126,4 @@ func replaced(changes []fs.Change, i int) bool {
 		}
 	}
 	return false
-}
-
-// Recoverable describes an overlay that no mount uses.
-type Recoverable struct {
-	Type       string    `json:"type"` // always "overlay"
-	Overlay    string    `json:"overlay"`
-	MountPoint string    `json:"mountpoint"`
-	Manifests  []string  `json:"manifests"`
-	Store      string    `json:"store"`
-	Created    time.Time `json:"created"`
-}
-
-// Overlays lists the overlays below dir that hold changes and are not in use.
-func Overlays(dir string) ([]Recoverable, error) {
-	entries, err := os.ReadDir(dir)
-	if os.IsNotExist(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var list []Recoverable
-	for _, e := range entries {
-		path := dir + "/" + e.Name()
-		info, err := fs.ReadOverlayInfo(path)
-		if err != nil || fs.OverlayInUse(path) {
-			continue
-		}
-		list = append(list, Recoverable{
-			Type: "overlay", Overlay: path, MountPoint: info.MountPoint, Manifests: info.Manifests,
-			Store: info.Store, Created: info.Created,
-		})
-	}
-	return list, nil
 }

@@ -1,0 +1,83 @@
+package integration
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestPartialCommit publishes some of the changes: the others stay, and are published
+// by the next commit.
+func TestPartialCommit(t *testing.T) {
+	w := small(t)
+	w.ok("mount", "a.json", "mnt")
+	w.write("mnt/frame.exr", "image")
+	w.write("mnt/render.log", "noise")
+	w.ok("commit", "mnt", "--exclude", "*.log", "-o", "d1.json", "--parent-hash", "none")
+	if text := w.read("d1.json"); strings.Contains(text, "render.log") || strings.Contains(text, "parentManifestHash") {
+		t.Errorf("the diff holds what it should not: %s", text)
+	}
+	s := w.status("mnt")
+	if got := strings.Join(s.lines(), ","); got != "A render.log" {
+		t.Errorf("changes after a partial commit: %q", got)
+	}
+	w.fails(2, []string{"parent-hash"}, "commit", "mnt", "--parent-hash", "zzz")
+	w.ok("umount", "mnt", "--diff-out", "d2.json")
+	w.ok("mount", "a.json", "--diff", "d1.json", "--diff", "d2.json", "mnt")
+	if w.read("mnt/frame.exr") != "image" || w.read("mnt/render.log") != "noise" {
+		t.Error("the diffs together do not make the tree")
+	}
+	w.ok("umount", "mnt")
+}
+
+// TestRewrittenAlike writes the same bytes again: there is nothing to publish, and
+// afterwards nothing to keep.
+func TestRewrittenAlike(t *testing.T) {
+	w := small(t)
+	w.ok("mount", "a.json", "mnt", "--overlay", "overlay")
+	content := w.read("project/good")
+	w.write("mnt/good", content)
+	out := w.ok("commit", "mnt", "--json")
+	if !strings.Contains(out, `"added":0,"modified":0,"deleted":0`) {
+		t.Errorf("commit says %s", out)
+	}
+	if s := w.status("mnt"); len(s.Changes) != 0 {
+		t.Errorf("changes: %v", s.lines())
+	}
+	w.ok("umount", "mnt")
+	if _, err := os.Stat(w.path("overlay/overlay.json")); !os.IsNotExist(err) {
+		t.Errorf("the overlay was kept: %v", err)
+	}
+}
+
+func TestOverlayCommands(t *testing.T) {
+	w := small(t)
+	if out := w.ok("overlay", "list"); out != "" {
+		t.Errorf("overlays of a new user: %q", out)
+	}
+	w.ok("mount", "a.json", "mnt")
+	overlay := w.status("mnt").Overlay
+	w.write("mnt/new", "1")
+	if err := os.Remove(w.path("mnt/bad")); err != nil {
+		t.Fatal(err)
+	}
+	w.fails(11, []string{"in use"}, "overlay", "discard", overlay, "--yes")
+	w.fails(4, nil, "umount", "mnt", "--no-commit")
+	if out := w.ok("overlay", "list"); !strings.Contains(out, overlay) || !strings.Contains(out, w.path("mnt")) {
+		t.Errorf("overlay list: %q", out)
+	}
+	if out := w.ok("overlay", "show", overlay); !strings.Contains(out, "A new\n") || !strings.Contains(out, "D bad\n") {
+		t.Errorf("overlay show: %q", out)
+	}
+	w.fails(2, []string{"--yes"}, "overlay", "discard", overlay)
+	w.fails(5, []string{"no overlay"}, "overlay", "discard", w.path("project"), "--yes")
+	w.ok("overlay", "discard", overlay, "--yes")
+	w.ok("mount", "a.json", "mnt")
+	if _, err := os.Stat(w.path("mnt/new")); !os.IsNotExist(err) {
+		t.Errorf("a discarded file is back: %v", err)
+	}
+	w.ok("umount", "mnt")
+	if got := w.read("project/good"); got != strings.Repeat("good ", 1000) {
+		t.Error("the project was touched")
+	}
+}
