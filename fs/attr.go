@@ -29,6 +29,28 @@ type SetAttr struct {
 	UID, GID     *uint32
 	Size         *int64
 	Atime, Mtime *int64 // nanoseconds since the Unix epoch
+
+	// DropPrivileges takes the set-user-ID and set-group-ID bits from a file, as when
+	// somebody unprivileged changes its size. A change of the owner always does.
+	DropPrivileges bool
+}
+
+// dropsPrivileges reports whether a file with the given mode loses privileges.
+func (s *SetAttr) dropsPrivileges(mode uint32) bool {
+	return (s.DropPrivileges || s.UID != nil || s.GID != nil) && mode != withoutPrivileges(mode)
+}
+
+// withoutPrivileges returns a mode without the bits that give the rights of the owner
+// or the group to whoever runs the file. Directories keep them: there they mean
+// something else. So do files that the group may not run.
+func withoutPrivileges(mode uint32) uint32 {
+	if mode&unix.S_IFMT == unix.S_IFDIR {
+		return mode
+	}
+	if mode&unix.S_IXGRP != 0 {
+		mode &^= unix.S_ISGID
+	}
+	return mode &^ unix.S_ISUID
 }
 
 // GetAttr returns the attributes of an inode.
@@ -105,11 +127,11 @@ func (t *Tree) setAttr(n *node, s SetAttr) error {
 			return err
 		}
 	}
-	if s.Mode == nil && s.UID == nil && s.GID == nil && s.Atime == nil && s.Mtime == nil {
-		return nil
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if s.Mode == nil && s.UID == nil && s.GID == nil && s.Atime == nil && s.Mtime == nil && !s.dropsPrivileges(n.mode) {
+		return nil
+	}
 	rec := n.attrOp(t.now())
 	s.applyTo(rec)
 	if err := t.logNode(n, rec); err != nil {
@@ -122,6 +144,9 @@ func (t *Tree) setAttr(n *node, s SetAttr) error {
 }
 
 func (s *SetAttr) applyTo(rec *opAttr) {
+	if s.dropsPrivileges(rec.mode) {
+		rec.mode = withoutPrivileges(rec.mode)
+	}
 	if s.Mode != nil {
 		rec.mode = rec.mode&unix.S_IFMT | *s.Mode&0o7777
 	}

@@ -63,8 +63,10 @@ func (t *Tree) newDataFile(n *node) (_ *os.File, err error) {
 			return nil, err
 		}
 	}
-	if err := stamp(file, n); err != nil {
-		return nil, err
+	if n.file.row != 0 { // a new file is about as old as its data file
+		if err := stamp(file, n); err != nil {
+			return nil, err
+		}
 	}
 	t.ov.created.Add(1)
 	if err := t.logNode(n, &opData{ino: n.ino}); err != nil {
@@ -354,21 +356,17 @@ func (t *Tree) readRow(ctx context.Context, row uint32, p []byte, off int64) (in
 	return total, err
 }
 
-// knownHashes returns the hash of each chunk of the content of n, "" for those that
-// only hashing can tell. It needs n.mu.
-func (t *Tree) knownHashes(n *node) []manifest.Hash {
+// knownHash returns the hash of chunk i, of count, of the content of n, "" when only
+// hashing can tell. It needs n.mu.
+func (t *Tree) knownHash(n *node, i, count int) manifest.Hash {
 	f := n.file
-	count := chunkCount(n.size, t.base.chunkSize)
-	hashes := make([]manifest.Hash, count)
-	for i := range hashes {
-		switch {
-		case f.hashes == nil:
-			hashes[i] = t.baseHash(n, i, count)
-		case i < len(f.hashes) && (len(f.hashes) > 1) == (count > 1):
-			hashes[i] = f.hashes[i]
-		}
+	switch {
+	case f.hashes == nil:
+		return t.baseHash(n, i, count)
+	case i < len(f.hashes) && (len(f.hashes) > 1) == (count > 1):
+		return f.hashes[i]
 	}
-	return hashes
+	return ""
 }
 
 // baseHash returns the hash of chunk i when it is wholly that of the base.

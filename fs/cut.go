@@ -90,9 +90,24 @@ func (t *Tree) Checkpoint() *Cut {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	w := walker{t: t, cut: &Cut{t: t}}
+	w.cut.Changes = make([]Change, 0, len(t.nodes))
 	w.dir("", RootIno, uint32(RootIno), true)
-	slices.SortStableFunc(w.cut.Changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	if !slices.IsSortedFunc(w.cut.Changes, byPath) { // it nearly is
+		slices.SortFunc(w.cut.Changes, byPath)
+	}
 	return w.cut
+}
+
+// byPath orders changes by path. Of two with the same path, one is a deletion and
+// comes first.
+func byPath(a, b Change) int {
+	if c := strings.Compare(a.Path, b.Path); c != 0 {
+		return c
+	}
+	if a.Kind == Deleted {
+		return -1
+	}
+	return 1
 }
 
 // Close ends the use of the cut.
@@ -114,30 +129,33 @@ func floorMicros(ns int64) int64 { return max(ns/1000, 0) }
 
 // content needs n.mu.
 func (t *Tree) content(n *node) *Content {
-	c := &Content{Size: n.size, t: t, n: n, gen: n.file.gen}
-	for i, h := range t.knownHashes(n) {
+	count := chunkCount(n.size, t.base.chunkSize)
+	c := &Content{Size: n.size, Chunks: make([]Chunk, count), t: t, n: n, gen: n.file.gen}
+	for i := range c.Chunks {
 		off := int64(i) * max(t.base.chunkSize, 0)
 		length := n.size - off
-		if t.base.chunkSize > 0 {
+		if count > 1 {
 			length = min(length, t.base.chunkSize)
 		}
-		c.Chunks = append(c.Chunks, Chunk{Off: off, Len: length, Hash: h})
+		c.Chunks[i] = Chunk{Off: off, Len: length, Hash: t.knownHash(n, i, count)}
 	}
 	return c
 }
 
 // fill puts the hashes into a manifest entry, and reports whether all are known.
 func (c *Content) fill(f *manifest.File) bool {
-	hashes := make([]manifest.Hash, len(c.Chunks))
 	for i := range c.Chunks {
-		if hashes[i] = c.Chunks[i].Hash; hashes[i] == "" {
+		if c.Chunks[i].Hash == "" {
 			return false
 		}
 	}
-	if len(hashes) == 1 {
-		f.Hash = hashes[0]
-	} else {
-		f.Chunks = hashes
+	if len(c.Chunks) == 1 {
+		f.Hash = c.Chunks[0].Hash
+		return true
+	}
+	f.Chunks = make([]manifest.Hash, len(c.Chunks))
+	for i := range c.Chunks {
+		f.Chunks[i] = c.Chunks[i].Hash
 	}
 	return true
 }

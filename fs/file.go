@@ -179,6 +179,19 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	return f.t.write(n, p, off)
 }
 
+// DropPrivileges takes the set-user-ID and set-group-ID bits from the file, as when
+// somebody unprivileged writes to it, and reports whether it had them.
+func (f *File) DropPrivileges() (bool, error) {
+	n := f.node.Load()
+	n.mu.Lock()
+	had := n.mode != withoutPrivileges(n.mode)
+	n.mu.Unlock()
+	if !had {
+		return false, nil
+	}
+	return true, f.t.setAttr(n, SetAttr{DropPrivileges: true})
+}
+
 // Sync makes the content of the file durable, and every change of metadata before.
 func (f *File) Sync() error {
 	if f.t.ov == nil {

@@ -18,7 +18,8 @@ type node struct {
 	lookups atomic.Int64 // see Tree.refs; base inodes are counted there
 
 	// Guarded by Tree.mu.
-	links []link // every name of the inode; empty when it is unlinked
+	links []link  // every name of the inode; empty when it is unlinked
+	link1 [1]link // room for the only name that most inodes have
 	dir   *dirState
 
 	// io is held while the content changes, so that mu need not be: whoever wants
@@ -62,6 +63,27 @@ type fileState struct {
 	// What the last commit knows of the content: one hash for each chunk, "" where
 	// the chunk has changed since. It is nil before the first commit.
 	hashes []manifest.Hash
+}
+
+// newNode returns a node without a name.
+func newNode(ino Ino, mode uint32) *node {
+	var n *node
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG: // one piece of memory for both
+		x := &struct {
+			node
+			fileState
+		}{}
+		n = &x.node
+		n.file = &x.fileState
+	case unix.S_IFDIR:
+		n = &node{dir: &dirState{}, size: dirSize}
+	default:
+		n = &node{}
+	}
+	n.ino, n.typ, n.mode, n.unlinked = ino, mode&unix.S_IFMT, mode, true
+	n.links = n.link1[:0]
+	return n
 }
 
 // attr needs Tree.mu (for the links), and takes n.mu.
@@ -136,18 +158,17 @@ func (t *Tree) addRow(ino Ino, home bool) *node {
 	r := uint32(ino)
 	x := &t.base.rows[r]
 	a := t.rowAttr(ino)
-	n := &node{
-		ino: ino, typ: a.Type(), mode: a.Mode, uid: a.UID, gid: a.GID, size: a.Size,
-		atime: a.Atime, mtime: a.Mtime, ctime: a.Ctime, unlinked: !home,
-	}
+	n := newNode(ino, a.Mode)
+	n.uid, n.gid, n.size = a.UID, a.GID, a.Size
+	n.atime, n.mtime, n.ctime = a.Atime, a.Mtime, a.Ctime
 	if home {
-		n.links = []link{{Ino(x.parent), t.base.name(r)}}
+		n.link(Ino(x.parent), t.base.name(r))
 	}
 	switch x.kind {
 	case rowDir:
-		n.dir = &dirState{row: r, subdirs: t.base.subdirs(r)}
+		n.dir.row, n.dir.subdirs = r, t.base.subdirs(r)
 	case rowFile:
-		n.file = &fileState{row: r, limit: x.size}
+		n.file.row, n.file.limit = r, x.size
 	case rowLink:
 		n.text = t.base.linkText(r)
 	}

@@ -56,15 +56,12 @@ func (o *opCreate) apply(t *Tree) {
 	if t.nodes[o.ino] != nil {
 		return // compacted while the tree was in use: what follows was applied already
 	}
-	n := &node{ino: o.ino, typ: o.mode & unix.S_IFMT, rdev: o.rdev, text: o.text, size: int64(len(o.text)), unlinked: true}
-	o.applyNode(n)
-	switch n.typ {
-	case unix.S_IFDIR:
-		n.dir = &dirState{}
-		n.size = dirSize
-	case unix.S_IFREG:
-		n.file = &fileState{}
+	n := newNode(o.ino, o.mode)
+	n.rdev = o.rdev
+	if n.typ == unix.S_IFLNK {
+		n.text, n.size = o.text, int64(len(o.text))
 	}
+	o.applyNode(n)
 	t.nodes[o.ino] = n
 	t.nextIno = max(t.nextIno, o.ino+1)
 }

@@ -41,6 +41,11 @@ var errBadOp = errors.New("malformed operation")
 type opReader struct {
 	b   []byte
 	err error
+
+	// The most frequent ops, kept to save memory: most of a log is made of them.
+	create opCreate
+	change opAttr
+	entry  opEntry
 }
 
 func (r *opReader) fail() { r.b, r.err = nil, errBadOp }
@@ -122,19 +127,22 @@ func (r *opReader) hashes() *opHashes {
 	return o
 }
 
+// next returns the next op, which is valid until the next call.
 func (r *opReader) next() op {
 	tag := r.b[0]
 	r.b = r.b[1:]
 	switch tag {
 	case tagCreate:
-		return &opCreate{opAttr: r.attr(), rdev: r.u32(), text: r.string()}
+		r.create = opCreate{opAttr: r.attr(), rdev: r.u32(), text: r.string()}
+		return &r.create
 	case tagBase:
 		return &opBase{ino: r.ino(), home: r.bool()}
 	case tagAttr:
-		a := r.attr()
-		return &a
+		r.change = r.attr()
+		return &r.change
 	case tagEntry:
-		return &opEntry{parent: r.ino(), name: r.string(), ino: r.ino(), when: r.int()}
+		r.entry = opEntry{parent: r.ino(), name: r.string(), ino: r.ino(), when: r.int()}
+		return &r.entry
 	case tagXattr:
 		return &opXattr{ino: r.ino(), name: r.string(), remove: r.bool(), value: []byte(r.string()), when: r.int()}
 	case tagExtent:
@@ -158,16 +166,15 @@ func (r *opReader) next() op {
 	return nil
 }
 
-// decodeOps returns the ops of one log record.
-func decodeOps(payload []byte) ([]op, error) {
-	r := opReader{b: payload}
-	var ops []op
+// each calls fn for every op of one log record.
+func (r *opReader) each(payload []byte, fn func(op)) error {
+	r.b, r.err = payload, nil
 	for len(r.b) > 0 {
 		o := r.next()
 		if r.err != nil {
-			return nil, r.err
+			return r.err
 		}
-		ops = append(ops, o)
+		fn(o)
 	}
-	return ops, nil
+	return nil
 }

@@ -37,6 +37,19 @@ func encodeOps(ops []op) (b []byte) {
 	return b
 }
 
+// decodeOps returns the ops of one log record.
+func decodeOps(payload []byte) (ops []op, err error) {
+	for len(payload) > 0 {
+		r := &opReader{b: payload}
+		o := r.next()
+		if r.err != nil {
+			return nil, r.err
+		}
+		ops, payload = append(ops, o), r.b
+	}
+	return ops, nil
+}
+
 func TestEveryOpSurvivesTheLog(t *testing.T) {
 	got, err := decodeOps(encodeOps(everyOp))
 	if err != nil {

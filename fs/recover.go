@@ -16,26 +16,27 @@ func (t *Tree) recover() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	path := filepath.Join(t.ov.dir, logFile)
-	_, err := os.Lstat(path)
+	fi, err := os.Lstat(path)
 	fresh := errors.Is(err, os.ErrNotExist)
 	if fresh {
-		if err := t.checkFresh(); err != nil {
-			return err
-		}
+		err = t.checkFresh()
+	}
+	if err != nil {
+		return err
+	}
+	if !fresh {
+		t.nodes = make(map[Ino]*node, fi.Size()/nodeBytes)
 	}
 	clean := false
+	apply := func(o op) {
+		o.apply(t)
+		s, ok := o.(*opState)
+		clean = ok && s.clean
+	}
+	var r opReader
 	t.ov.log, err = wal.Open(path, func(payload []byte) error {
 		fresh = false
-		ops, err := decodeOps(payload)
-		if err != nil {
-			return err
-		}
-		for _, o := range ops {
-			o.apply(t)
-			s, ok := o.(*opState)
-			clean = ok && s.clean
-		}
-		return nil
+		return r.each(payload, apply)
 	})
 	var corrupt *wal.CorruptError
 	if errors.As(err, &corrupt) {
@@ -69,8 +70,7 @@ func (t *Tree) checkFresh() error {
 // settle completes the state that the log has left.
 func (t *Tree) settle(fresh, clean bool) error {
 	t.ov.perNode.Store(nodeBytes)
-	t.dropUnlinked()
-	t.countSubdirs()
+	t.countSubdirs(t.dropUnlinked())
 	if fresh || clean {
 		// Not clean any more: writes to data files may leave no other record.
 		return t.log(&opState{next: t.nextIno})
@@ -78,33 +78,41 @@ func (t *Tree) settle(fresh, clean bool) error {
 	return t.adoptData()
 }
 
-// dropUnlinked forgets the inodes that had no name when the last process ended.
-func (t *Tree) dropUnlinked() {
+// dropUnlinked forgets the inodes that had no name when the last process ended, and
+// returns the directories among the others.
+func (t *Tree) dropUnlinked() (dirs []*node) {
 	for ino, n := range t.nodes {
 		if len(n.links) == 0 {
 			delete(t.nodes, ino)
+		} else if n.dir != nil {
+			dirs = append(dirs, n)
 		}
 	}
+	return dirs
 }
 
 // countSubdirs counts the child directories of every directory afresh: the records
 // of a compacted log come in no particular order.
-func (t *Tree) countSubdirs() {
-	for _, n := range t.nodes {
-		if n.dir == nil {
+func (t *Tree) countSubdirs(dirs []*node) {
+	for _, n := range dirs {
+		n.dir.subdirs = 0
+		if n.dir.row == 0 {
 			continue
 		}
-		n.dir.subdirs = 0
-		if n.dir.row != 0 {
-			n.dir.subdirs = t.base.subdirs(n.dir.row)
+		n.dir.subdirs = t.base.subdirs(n.dir.row)
+		for name := range n.dir.names {
+			if t.base.isDir(t.base.child(n.dir.row, name)) {
+				n.dir.subdirs-- // it is hidden
+			}
 		}
-		for name, child := range n.dir.names {
-			if n.dir.row != 0 && t.base.isDir(t.base.child(n.dir.row, name)) {
-				n.dir.subdirs--
-			}
-			if t.typeOf(child) == unix.S_IFDIR {
-				n.dir.subdirs++
-			}
+	}
+	for _, n := range dirs {
+		if n.ino == RootIno {
+			continue
+		}
+		l := n.links[0]
+		if p := t.nodes[l.parent]; p != nil && p.dir.names[l.name] == n.ino {
+			p.dir.subdirs++ // otherwise it is at home, and counted
 		}
 	}
 }

@@ -51,8 +51,11 @@ func (t *Tree) hashXattr(ino Ino) string {
 			return ""
 		}
 		n.mu.Lock()
-		hashes = t.knownHashes(n)
-		n.mu.Unlock()
+		defer n.mu.Unlock()
+		count := chunkCount(n.size, t.base.chunkSize)
+		for i := range count {
+			hashes = append(hashes, t.knownHash(n, i, count))
+		}
 	} else if t.base.has(ino) && t.base.rows[ino].kind == rowFile {
 		hashes = t.base.hashList(uint32(ino))
 	}

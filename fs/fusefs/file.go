@@ -6,41 +6,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open opens a file. The page cache stays valid across opens: nobody changes the
-// content behind the back of the kernel. Closing a file that was only read needs no
-// FLUSH.
+// Open opens a file.
 func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	file, err := f.tree.Open(fs.Ino(in.NodeId), in.Flags)
 	if err != nil {
 		return status(err)
 	}
 	out.Fh = f.files.add(file)
-	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
-	if !file.Writable() {
-		out.OpenFlags |= fuse.FOPEN_NOFLUSH
-	}
+	out.OpenFlags = openFlags(in.Flags)
 	return fuse.OK
+}
+
+// openFlags returns how the kernel is to treat a file that was opened with the given
+// flags. Content stays cached, since nobody changes it behind the back of the kernel.
+// Closing needs no FLUSH, unless the file may have been mapped for writing: then the
+// kernel hands on what was written before the application goes on.
+func openFlags(flags uint32) uint32 {
+	if flags&unix.O_ACCMODE == unix.O_RDWR {
+		return fuse.FOPEN_KEEP_CACHE
+	}
+	return fuse.FOPEN_KEEP_CACHE | fuse.FOPEN_NOFLUSH
 }
 
 // Create makes a file and opens it.
 func (f *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	file, a, err := f.tree.Create(fs.Ino(in.NodeId), name, in.Mode, owner(&in.InHeader))
-	return f.created(file, &a, err, out)
+	return f.created(file, &a, err, in, out)
 }
 
 // Tmpfile makes a file without a name and opens it.
 func (f *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	file, a, err := f.tree.Tmpfile(fs.Ino(in.NodeId), in.Mode, owner(&in.InHeader))
-	return f.created(file, &a, err, out)
+	return f.created(file, &a, err, in, out)
 }
 
-func (f *FS) created(file *fs.File, a *fs.Attr, err error, out *fuse.CreateOut) fuse.Status {
+func (f *FS) created(file *fs.File, a *fs.Attr, err error, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
 	if err != nil {
 		return status(err)
 	}
 	fillEntry(a, &out.EntryOut)
 	out.Fh = f.files.add(file)
-	out.OpenFlags = fuse.FOPEN_KEEP_CACHE
+	out.OpenFlags = openFlags(in.Flags)
 	return fuse.OK
 }
 
@@ -76,11 +82,26 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fu
 	if !ok {
 		return 0, fuse.EBADF
 	}
+	if in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0 {
+		if err := f.dropPrivileges(file); err != nil {
+			return 0, f.failed("write", file.Ino(), err)
+		}
+	}
 	n, err := file.WriteAt(data, int64(in.Offset))
 	if err != nil {
 		return 0, f.failed("write", file.Ino(), err)
 	}
 	return uint32(n), fuse.OK
+}
+
+// dropPrivileges makes a file that somebody unprivileged writes to lose its set-user-ID
+// bit. The kernel leaves that to the server, and does not know the new mode by itself.
+func (f *FS) dropPrivileges(file *fs.File) error {
+	had, err := file.DropPrivileges()
+	if had {
+		go f.conn.InodeNotify(uint64(file.Ino()), -1, 0) // attributes only; it must not run in a handler
+	}
+	return err
 }
 
 // Flush has nothing to do: every write was handed on when it was made.
@@ -110,6 +131,11 @@ func (f *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	file, ok := f.files.get(in.Fh)
 	if !ok {
 		return fuse.EBADF
+	}
+	if in.Uid != 0 && file.Writable() {
+		if err := f.dropPrivileges(file); err != nil {
+			return status(err)
+		}
 	}
 	return status(file.Allocate(in.Mode, int64(in.Offset), int64(in.Length)))
 }

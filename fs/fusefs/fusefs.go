@@ -22,6 +22,7 @@ type FS struct {
 
 	tree  *fs.Tree
 	log   zerolog.Logger
+	conn  *fuse.Server // set by Init
 	files *handles[*fs.File]
 	dirs  *handles[*fs.Dir]
 	quiet *limiter
@@ -43,6 +44,9 @@ func New(tree *fs.Tree, log zerolog.Logger) *FS {
 
 // String names the file system type in the mount table.
 func (f *FS) String() string { return "snapfs" }
+
+// Init is called before the first request.
+func (f *FS) Init(conn *fuse.Server) { f.conn = conn }
 
 // OnUnmount closes what the kernel has not closed: when the connection was aborted,
 // RELEASE does not come.
@@ -138,6 +142,7 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	if t, ok := in.GetMTime(); ok {
 		s.Mtime = nanoseconds(t)
 	}
+	s.DropPrivileges = in.Valid&fuse.FATTR_KILL_SUIDGID != 0
 	a, err := f.tree.SetAttr(fs.Ino(in.NodeId), s)
 	return attrs(a, err, out)
 }

@@ -89,6 +89,10 @@ func (o *MountOptions) forServer() *fuse.MountOptions {
 		// The tree changes only through the mount: whatever the kernel has cached is right.
 		ExplicitDataCacheControl: true,
 		EnableSymlinkCaching:     true,
+
+		// Without it every write is preceded by a question for the capabilities of the
+		// file. With it we drop set-user-ID bits ourselves.
+		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2,
 	}
 }
 

@@ -82,6 +82,17 @@ func prepare(t testing.TB, lines ...string) *mount {
 	return m
 }
 
+// giveTo lets another user reach the directories of the test.
+func (m *mount) giveTo(uid uint32) {
+	m.t.Helper()
+	root := filepath.Dir(m.config.Dir)
+	for _, dir := range []string{filepath.Dir(root), root, m.config.Dir, m.config.Store} {
+		if err := errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, int(uid), -1)); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+}
+
 func newMount(t testing.TB, lines ...string) *mount {
 	t.Helper()
 	m := prepare(t, lines...)
@@ -258,12 +269,7 @@ func TestMountAsOrdinaryUser(t *testing.T) {
 	}
 	m := prepare(t, "f=x", "d/")
 	m.user = 65534
-	root := filepath.Dir(m.config.Dir)
-	for _, dir := range []string{filepath.Dir(root), root, m.config.Dir, m.config.Store} {
-		if err := errors.Join(os.Chmod(dir, 0o755), os.Chown(dir, int(m.user), -1)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	m.giveTo(m.user)
 	m.start()
 	holder := exec.Command("sh", "-c", "cd d && cat ../f && read line")
 	holder.Dir = m.config.Dir
