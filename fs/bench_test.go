@@ -51,7 +51,11 @@ func BenchmarkLookup1M(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	dir := Ino(base.lookup("project/shot0777"))
+	a, err := tree.resolve("project/shot0777", false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir := a.Ino
 	i := 0
 	for b.Loop() {
 		if _, err := tree.Lookup(dir, fmt.Sprintf("frame_%06d.exr", 777_000+i*7919%1000)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/snapfs/snapfs/fs/internal/extent"
 	"github.com/snapfs/snapfs/manifest"
 	"golang.org/x/sys/unix"
 )
@@ -132,5 +133,51 @@ func TestSlowWriteKeepsNobodyWaiting(t *testing.T) {
 	case <-done:
 	case <-time.After(10 * time.Second):
 		t.Fatal("somebody waits for the writer")
+	}
+}
+
+// TestHashOfAHalfWrittenFileIsNotRemembered takes a cut and settles it while a write
+// is under way that has not reached the data file: what was hashed is the old
+// content, and must not pass for the new.
+func TestHashOfAHalfWrittenFileIsNotRemembered(t *testing.T) {
+	f := newFixture(t, "d/")
+	f.write("f", "old content", 0)
+	n := f.tree.nodes[f.ino("f")]
+	n.hold()
+	defer f.tree.release(n)
+
+	n.io.Lock()
+	r := extent.Range{Off: 0, End: 3}
+	file, err := f.tree.begin(n, r, n.size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := f.tree.Checkpoint()
+	defer cut.Close()
+	content := cut.Changes[0].Content
+	for i := range content.Chunks {
+		c := &content.Chunks[i]
+		p := make([]byte, c.Len)
+		if _, err := content.ReaderAt(t.Context()).ReadAt(p, c.Off); err != nil {
+			t.Fatal(err)
+		}
+		c.Hash = manifest.Sum(p)
+	}
+	settled := make(chan error, 1)
+	go func() { settled <- f.tree.Settled(cut) }()
+	time.Sleep(10 * time.Millisecond)
+	if _, err := pwrite(file, []byte("new"), 0); err != nil {
+		t.Fatal(err)
+	}
+	n.mu.Lock()
+	f.tree.end(n, n.size)
+	n.mu.Unlock()
+	n.io.Unlock()
+	if err := <-settled; err != nil {
+		t.Fatal(err)
+	}
+	after := f.tree.Changes()[0]
+	if after.Content == nil || after.Content.Chunks[0].Hash != "" {
+		t.Fatal("the hash of the old content is taken for that of the new")
 	}
 }

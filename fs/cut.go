@@ -254,6 +254,8 @@ func (t *Tree) remember(c *Change) error {
 		return nil
 	}
 	n := c.node
+	n.io.Lock() // a write that has begun may not have changed anything yet
+	defer n.io.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.file.gen != c.Content.gen {
