@@ -163,7 +163,8 @@ func (p *program) listSide(c *cli.Context, s *side, other side, opts trees.Optio
 	return nil
 }
 
-// changesResult ends the list of changes under --json, and is all of it with --stat.
+// printChanges prints the changes, a line each. The summary follows under --json, and is
+// all that is printed with --stat.
 func (p *program) printChanges(c *cli.Context, changes []compare.Change, summary compare.Summary) error {
 	if !c.Bool("stat") {
 		for i := range changes {

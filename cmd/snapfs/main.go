@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -23,7 +25,8 @@ func main() {
 
 // run is the program: arguments in, exit code out.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) failure.Code {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr}
+	buffered := bufio.NewWriterSize(stdout, 64<<10) // lists are long
+	p := &program{stdin: stdin, stdout: buffered, stderr: stderr}
 	ctx, stop := signalContext()
 	defer stop()
 	app := p.app()
@@ -31,7 +34,11 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) failure.Code 
 	if err == nil {
 		err = app.RunContext(ctx, args)
 	}
-	return p.fail(args, err, context.Cause(ctx))
+	code := p.fail(args, err, context.Cause(ctx))
+	if err := buffered.Flush(); err != nil && code == failure.OK {
+		return p.fail(args, fmt.Errorf("write to stdout: %w", err), nil)
+	}
+	return code
 }
 
 // signalContext ends with the first SIGINT, SIGTERM or SIGHUP; the second one ends
@@ -214,30 +221,23 @@ func setEnv(f cli.Flag) {
 }
 
 func (p *program) commands() []*cli.Command {
-	return []*cli.Command{
-		p.snapshotCommand(),
-		p.mountCommand(),
-		p.statusCommand(),
-		p.commitCommand(),
-		p.umountCommand(),
-		p.overlayCommand(),
-		p.downloadCommand(),
-		p.diffCommand(),
-		p.collectCommand(),
-		p.hashCommand(),
-		p.uploadCommand(),
-		p.composeCommand(),
-		p.filterCommand(),
-		p.subtreeCommand(),
-		p.joinCommand(),
-		p.partitionCommand(),
-		p.cacheSyncCommand(),
-		p.manifestCommand(),
-		p.cacheCommand(),
-		p.storeCommand(),
-		p.doctorCommand(),
-		p.completionCommand(),
-		p.manCommand(),
-		p.versionCommand(),
+	return slices.Concat(
+		category("everyday",
+			p.snapshotCommand(), p.mountCommand(), p.statusCommand(), p.commitCommand(), p.umountCommand(),
+			p.downloadCommand(), p.diffCommand()),
+		category("operations",
+			p.collectCommand(), p.hashCommand(), p.uploadCommand(), p.composeCommand(), p.filterCommand(),
+			p.subtreeCommand(), p.joinCommand(), p.partitionCommand(), p.cacheSyncCommand(), p.manifestCommand()),
+		category("upkeep",
+			p.overlayCommand(), p.cacheCommand(), p.storeCommand(), p.doctorCommand(), p.completionCommand(), p.manCommand(),
+			p.versionCommand()),
+	)
+}
+
+// category puts commands under a heading of the help text.
+func category(name string, commands ...*cli.Command) []*cli.Command {
+	for _, c := range commands {
+		c.Category = name
 	}
+	return commands
 }

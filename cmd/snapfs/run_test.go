@@ -40,6 +40,20 @@ func TestTruncatedManifest(t *testing.T) {
 	}
 }
 
+// full is where nothing can be written.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestLostOutput: data that could not be written is a failure, however little it was.
+func TestLostOutput(t *testing.T) {
+	var stderr bytes.Buffer
+	code := run([]string{"snapfs", "manifest", "ls", "-"}, strings.NewReader(smallManifest), full{}, &stderr)
+	if code != failure.NoSpace || !strings.Contains(stderr.String(), "write to stdout") {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+}
+
 // TestSignals runs the program itself: a first signal ends it within two seconds, even
 // when it waits for input that never comes.
 func TestSignals(t *testing.T) {
