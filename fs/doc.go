@@ -33,6 +33,8 @@
 // # Locks
 //
 // Tree.mu guards the namespace (nodes, names, links); node.mu guards the attributes
-// and the content map of one node. The order is Tree.mu before node.mu, never two
-// node.mu at once, and neither is held while the store is asked for content.
+// and the content map of one node; node.io is held while content changes, which may
+// take as long as the disk likes. The order is Tree.mu before node.mu and node.io
+// before node.mu; Tree.mu and node.io are never held together, nor two locks of the
+// same kind, and none is held while the store is asked for content.
 package fs

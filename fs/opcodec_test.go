@@ -2,7 +2,10 @@ package fs
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -80,6 +83,20 @@ func TestCutOpIsAnError(t *testing.T) {
 			if ops, err := decodeOps(whole[:n]); err == nil {
 				t.Errorf("%T cut to %d of %d bytes: %+v", o, n, len(whole), ops[0])
 			}
+		}
+	}
+}
+
+// TestReadmeListsEveryOp keeps the description of the format complete.
+func TestReadmeListsEveryOp(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range everyOp {
+		name := strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", o), "*fs.op"))
+		if row := fmt.Sprintf("\n| %d | %s |", o.append(nil)[0], name); !strings.Contains(string(readme), row) {
+			t.Errorf("README.md lacks the row %q", row[1:])
 		}
 	}
 }
