@@ -52,17 +52,19 @@ func (c *CheckCache) oldest() float64 { return seconds(c.now().Add(-checkLife)) 
 func seconds(t time.Time) float64 { return float64(t.UnixMicro()) / 1e6 }
 
 // Seen reports whether the object was seen in the last 30 days.
-func (c *CheckCache) Seen(key string) bool {
+func (c *CheckCache) Seen(key string) bool { return c != nil && c.seenAt(key) > c.oldest() }
+
+// seenAt returns when the object was seen last, in seconds since the epoch, or 0.
+func (c *CheckCache) seenAt(key string) (at float64) {
 	if c == nil {
-		return false
+		return 0
 	}
 	c.mu.Lock()
-	_, ok := c.pending[key]
+	at, ok := c.pending[key]
 	c.mu.Unlock()
 	if ok {
-		return true
+		return at
 	}
-	var at float64
 	c.file.try(func(db *sql.DB) error {
 		err := db.QueryRow(`SELECT CAST(last_seen_time AS REAL) FROM s3checkV1 WHERE s3_key = ? AND last_seen_time IS NOT NULL`, key).Scan(&at)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -70,12 +72,13 @@ func (c *CheckCache) Seen(key string) bool {
 		}
 		return err
 	})
-	return at > c.oldest()
+	return at
 }
 
-// SeenUnder calls fn for each object seen in the last 30 days whose key starts with
-// prefix, and reports true, unless the cache has more than limit objects.
-func (c *CheckCache) SeenUnder(prefix string, limit int64, fn func(key string)) bool {
+// seenUnder calls fn for each object seen in the last 30 days whose key starts with
+// prefix, with the time of that, and reports true, unless the cache has more than limit
+// objects.
+func (c *CheckCache) seenUnder(prefix string, limit int64, fn func(key string, at float64)) bool {
 	if c == nil || c.Flush() != nil {
 		return true
 	}
@@ -86,18 +89,19 @@ func (c *CheckCache) SeenUnder(prefix string, limit int64, fn func(key string)) 
 			return err
 		}
 		all = true
-		found, err := db.Query(`SELECT s3_key FROM s3checkV1 WHERE s3_key >= ? AND s3_key < ? AND CAST(last_seen_time AS REAL) > ?`,
-			prefix, prefix+"\U0010FFFF", c.oldest())
+		found, err := db.Query(`SELECT s3_key, CAST(last_seen_time AS REAL) FROM s3checkV1
+			WHERE s3_key >= ? AND s3_key < ? AND CAST(last_seen_time AS REAL) > ?`, prefix, prefix+"\U0010FFFF", c.oldest())
 		if err != nil {
 			return err
 		}
-		defer func() { _ = found.Close() }()
+		defer found.Close()
 		var key sql.RawBytes
+		var at float64
 		for found.Next() {
-			if err := found.Scan(&key); err != nil {
+			if err := found.Scan(&key, &at); err != nil {
 				return err
 			}
-			fn(string(key))
+			fn(string(key), at)
 		}
 		return found.Err()
 	})

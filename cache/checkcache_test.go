@@ -104,7 +104,8 @@ func TestCheckCacheSharesItsFileWithOtherTools(t *testing.T) {
 	}
 }
 
-// checkFixture is a checked store that was told about n blobs which its store has.
+// checkFixture is a checked store that was told, hours ago, about n blobs which its store
+// has.
 type checkFixture struct {
 	*CheckedStore
 	inner *faulty.Store
@@ -117,6 +118,8 @@ func newCheckFixture(t *testing.T, n int, there func(i int) bool) *checkFixture 
 	f := &checkFixture{inner: faulty.Wrap(memstore.New()), cache: openChecks(t, t.TempDir())}
 	f.CheckedStore = Checked(f.inner, f.cache, CheckOptions{Bucket: "bucket", Prefix: "Data"})
 	f.sample = func() bool { return false }
+	f.cache.now = func() time.Time { return time.Now().Add(-2 * time.Hour) }
+	defer func() { f.cache.now = time.Now }()
 	for i := range n {
 		data := fmt.Append(nil, "blob ", i)
 		key := keyOf(manifest.Blob{Hash: manifest.Sum(data)})
@@ -166,6 +169,36 @@ func TestCheckedAnswersFromTheCache(t *testing.T) {
 	}
 	if got := f.asked(); got != alwaysVerified+1 {
 		t.Errorf("the store was asked %d times though no answer was wrong", got)
+	}
+}
+
+// A second run, soon after the first, sends no request. But what it believed is looked
+// into when anything turns out to be wrong.
+func TestCheckedBelievesWhatWasSeenLately(t *testing.T) {
+	for _, large := range []bool{false, true} {
+		f := newCheckFixture(t, 150, always)
+		for _, key := range f.keys {
+			f.cache.Record("bucket/Data/" + string(key))
+		}
+		f.CheckedStore = Checked(f.inner, f.cache, CheckOptions{Bucket: "bucket", Prefix: "Data"})
+		f.sample = func() bool { return true }
+		if large {
+			if _, err := f.cache.file.db.Exec(`INSERT INTO s3checkV1 (rowid, s3_key, last_seen_time) VALUES (?, 'x', 0)`, preloadLimit+1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, key := range f.keys {
+			if info, err := f.Stat(t.Context(), key); err != nil || info.Size != blobstore.SizeUnknown {
+				t.Fatalf("%+v, %v", info, err)
+			}
+		}
+		if err := f.Sync(t.Context()); err != nil || f.asked() != 0 {
+			t.Errorf("large %v: %d requests, %v", large, f.asked(), err)
+		}
+		f.stale = true
+		if err := f.Sync(t.Context()); err != nil || f.asked() != len(f.keys) {
+			t.Errorf("large %v: %d of %d answers were looked into, %v", large, f.asked(), len(f.keys), err)
+		}
 	}
 }
 

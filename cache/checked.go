@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,10 +16,11 @@ import (
 )
 
 const (
-	alwaysVerified = 100     // answers of a run that are verified, before sampling begins
-	sampleRate     = 0.01    // of the answers after that
-	preloadLimit   = 200_000 // rows of a check cache up to which it is read at once
-	recheckers     = 16      // requests in flight when earlier answers are verified
+	believedFor    = time.Hour // for so long after it was seen, a blob needs no verification
+	alwaysVerified = 100       // answers of a run that are verified, before sampling begins
+	sampleRate     = 0.01      // of the answers after that
+	preloadLimit   = 200_000   // rows of a check cache up to which it is read at once
+	recheckers     = 16        // requests in flight when earlier answers are verified
 )
 
 // CheckOptions configures Checked.
@@ -31,8 +33,9 @@ type CheckOptions struct {
 }
 
 // CheckedStore is a store whose Stat is answered by a CheckCache where possible, with
-// blobstore.SizeUnknown. The first 100 such answers, and one in a hundred of those that
-// follow, are verified. When one is wrong the cache is not believed any more: its row
+// blobstore.SizeUnknown. What was seen in the last hour before this run is believed, so
+// that a second run sends no request. Of the other answers the first 100 are verified, and one in a
+// hundred of those that follow. When one is wrong the cache is not believed any more: its row
 // is deleted, every later Stat asks the store, and Sync verifies the answers given
 // before (spec/gaps.md G-26). Errors of the store are returned as they are (G-27).
 type CheckedStore struct {
@@ -41,11 +44,13 @@ type CheckedStore struct {
 	force  bool
 	prefix string
 	sample func() bool
+	since  float64 // seconds since the epoch
 
 	load sync.Once
 	mu   sync.Mutex
-	// known are the blobs in the cache; when nil, the cache is asked about each.
-	known    map[digest]struct{}
+	// known are the blobs in the cache, and whether they were seen lately; when nil, the
+	// cache is asked about each.
+	known    map[digest]bool
 	answered int
 	skipped  map[digest]struct{} // answered and not verified
 	stale    bool                // an answer was wrong
@@ -58,7 +63,7 @@ func Checked(store blobstore.Store, c *CheckCache, o CheckOptions) *CheckedStore
 		prefix += p + "/"
 	}
 	return &CheckedStore{
-		Store: store, cache: c, force: o.Force, prefix: prefix,
+		since: seconds(time.Now()), Store: store, cache: c, force: o.Force, prefix: prefix,
 		sample:  func() bool { return rand.Float64() < sampleRate },
 		skipped: map[digest]struct{}{},
 	}
@@ -72,8 +77,14 @@ func (s *CheckedStore) Stat(ctx context.Context, key blobstore.Key) (blobstore.I
 	if err := key.Check(); err != nil {
 		return blobstore.Info{}, err
 	}
-	believed := !s.force && s.believes(key)
-	if believed && !s.toVerify(key) {
+	if err := ctx.Err(); err != nil {
+		return blobstore.Info{}, err
+	}
+	believed, lately := false, false
+	if !s.force {
+		believed, lately = s.believes(key)
+	}
+	if believed && !s.toVerify(key, lately) {
 		return blobstore.Info{Size: blobstore.SizeUnknown}, nil
 	}
 	info, err := s.Store.Stat(ctx, key)
@@ -86,28 +97,36 @@ func (s *CheckedStore) Stat(ctx context.Context, key blobstore.Key) (blobstore.I
 	return info, err
 }
 
-// believes reports whether the blob is in the cache and the cache is to be trusted.
-func (s *CheckedStore) believes(key blobstore.Key) bool {
+// believes reports whether the blob is in the cache and the cache is to be trusted, and
+// whether the blob was seen lately.
+func (s *CheckedStore) believes(key blobstore.Key) (believed, lately bool) {
 	s.load.Do(s.preload)
 	s.mu.Lock()
 	stale, known := s.stale, s.known
-	_, ok := known[digestOfKey(key)]
+	lately, ok := known[digestOfKey(key)]
 	s.mu.Unlock()
 	switch {
 	case stale:
-		return false
+		return false, false
 	case known != nil:
-		return ok
+		return ok, lately
 	}
-	return s.cache.Seen(s.prefix + string(key))
+	at := s.cache.seenAt(s.prefix + string(key))
+	return at > s.cache.oldest(), s.isLate(at)
+}
+
+// isLate reports whether an earlier run has seen a blob at this time, and so recently that
+// it needs no verification.
+func (s *CheckedStore) isLate(at float64) bool {
+	return at > s.since-believedFor.Seconds() && at <= s.since
 }
 
 // preload reads all of the cache that concerns this store, unless it is large.
 func (s *CheckedStore) preload() {
-	known := map[digest]struct{}{}
-	all := s.cache.SeenUnder(s.prefix, preloadLimit, func(path string) {
+	known := map[digest]bool{}
+	all := s.cache.seenUnder(s.prefix, preloadLimit, func(path string, at float64) {
 		if key := blobstore.Key(path[len(s.prefix):]); key.Check() == nil {
-			known[digestOfKey(key)] = struct{}{}
+			known[digestOfKey(key)] = s.isLate(at)
 		}
 	})
 	if all {
@@ -118,12 +137,14 @@ func (s *CheckedStore) preload() {
 }
 
 // toVerify counts an answer of the cache, and reports whether to verify it.
-func (s *CheckedStore) toVerify(key blobstore.Key) bool {
+func (s *CheckedStore) toVerify(key blobstore.Key, lately bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answered++
-	if s.stale || s.answered <= alwaysVerified || s.sample() {
-		return true
+	if !lately || s.stale {
+		s.answered++
+		if s.stale || s.answered <= alwaysVerified || s.sample() {
+			return true
+		}
 	}
 	s.skipped[digestOfKey(key)] = struct{}{}
 	return false
@@ -136,7 +157,7 @@ func (s *CheckedStore) record(key blobstore.Key) {
 	defer s.mu.Unlock()
 	delete(s.skipped, digestOfKey(key))
 	if s.known != nil {
-		s.known[digestOfKey(key)] = struct{}{}
+		s.known[digestOfKey(key)] = false
 	}
 }
 
