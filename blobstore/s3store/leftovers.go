@@ -62,9 +62,10 @@ func (s *Store) abandon(ctx context.Context, u types.MultipartUpload) error {
 }
 
 // clear removes the uploads that killed writers have left of an object that is complete
-// now: those that consist of parts as we make them. A writer that is alive and one of us
-// finds its upload gone and the object in place, which is a success (see finished). All
-// other uploads are left to Clean. There is nobody to tell when this fails.
+// now: those with no parts but such as we make. A writer that is alive and one of us finds
+// its upload gone and the object in place, which is a success (see finished). Other tools
+// make other parts; their uploads are left to Clean. There is nobody to tell when this
+// fails.
 func (s *Store) clear(ctx context.Context, object string, parts []part) {
 	ctx, cancel := context.WithTimeout(ctx, clearTimeout)
 	defer cancel()
@@ -76,10 +77,10 @@ func (s *Store) clear(ctx context.Context, object string, parts []part) {
 	})
 }
 
-// isOurs reports whether an upload has parts, and only such as we would make.
+// isOurs reports whether an upload has no parts but such as we would make.
 func (s *Store) isOurs(ctx context.Context, u types.MultipartUpload, parts []part) bool {
 	out, err := s.client.ListParts(ctx, &s3.ListPartsInput{Bucket: &s.cfg.Bucket, Key: u.Key, UploadId: u.UploadId})
-	if err != nil || len(out.Parts) == 0 {
+	if err != nil {
 		return false
 	}
 	for _, p := range out.Parts {
