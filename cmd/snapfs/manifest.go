@@ -111,7 +111,7 @@ func (p *program) ls(c *cli.Context) error {
 			return noEntry(in.Name, list[1])
 		}
 	}
-	for _, e := range entries.Entries(func(path string) bool { return below(path) && globs.Match(path) }) {
+	for e := range entries.Entries(func(path string) bool { return below(path) && globs.Match(path) }) {
 		err := p.result(e, func() error { return p.print("%s", entryLine(&e, c.Bool("long"))) })
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ package inspect
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
@@ -59,24 +60,40 @@ type Entry struct {
 	Chunks   []manifest.Hash `json:"chunk_hashes,omitempty"`
 }
 
-// Entries returns the entries that keep accepts, sorted by path. A deletion comes
-// before the live entry at the same path.
-func (c Contents) Entries(keep func(path string) bool) []Entry {
-	var list []Entry
+// Entries yields the entries that keep accepts, sorted by path. A deletion comes before
+// the live entry at the same path.
+func (c Contents) Entries(keep func(path string) bool) iter.Seq[Entry] {
+	// Millions of references are sorted, not millions of entries.
+	type ref struct {
+		path string
+		file *manifest.File // nil for a directory
+		gone bool
+	}
+	list := make([]ref, 0, len(c.Files)+len(c.Dirs))
 	for i := range c.Files {
-		if keep(c.Files[i].Path) {
-			list = append(list, fileEntry(&c.Files[i]))
+		if f := &c.Files[i]; keep(f.Path) {
+			list = append(list, ref{f.Path, f, f.Deleted})
 		}
 	}
 	for _, d := range c.Dirs {
 		if keep(d.Path) {
-			list = append(list, Entry{Type: TypeDir, Path: d.Path, Deleted: d.Deleted})
+			list = append(list, ref{d.Path, nil, d.Deleted})
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Entry) int {
-		return cmp.Or(manifest.ComparePaths(a.Path, b.Path), deletedFirst(a.Deleted, b.Deleted))
+	slices.SortFunc(list, func(a, b ref) int {
+		return cmp.Or(manifest.ComparePaths(a.path, b.path), deletedFirst(a.gone, b.gone))
 	})
-	return list
+	return func(yield func(Entry) bool) {
+		for _, r := range list {
+			e := Entry{Type: TypeDir, Path: r.path, Deleted: r.gone}
+			if r.file != nil {
+				e = fileEntry(r.file)
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 func fileEntry(f *manifest.File) Entry {
