@@ -128,7 +128,7 @@ func (p *program) printVerification(v verification) error {
 		return err
 	}
 	if v.OK {
-		p.note("all %s are there (%s)", count(v.Blobs, "content"), size(v.Bytes))
+		p.note("nothing is missing of %s (%s)", count(v.Blobs, "content"), size(v.Bytes))
 		return nil
 	}
 	p.warn("%s in %s", count(len(v.Problems), "problem"), count(v.Blobs, "content"))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,7 +51,10 @@ func state(name string) (string, error) {
 func below(parts ...string) (string, error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", fmt.Errorf("find the home directory: %w; set HOME or the XDG_*_HOME variables", err)
+		return "", &failure.Error{
+			Code: failure.Usage, Message: "find the home directory: " + err.Error(), Err: err,
+			Hint: "set HOME, or the variables XDG_DATA_HOME, XDG_CACHE_HOME and XDG_STATE_HOME",
+		}
 	}
 	return filepath.Join(append([]string{home}, parts...)...), nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/snapfs/snapfs/blobstore"
+	snapfs "github.com/snapfs/snapfs/fs"
 	"github.com/snapfs/snapfs/manifest"
 	"github.com/snapfs/snapfs/ops"
 	"golang.org/x/sys/unix"
@@ -54,6 +55,15 @@ func TestClassify(t *testing.T) {
 		{"wrong credentials", blobstore.ErrPermission, Permission},
 		{"server down", blobstore.ErrUnavailable, Failed},
 		{"a link in the way of a download", failures(fmt.Errorf("%w: /tmp is a symbolic link", ops.ErrUnsafe)), Invalid},
+		{"overlay in use", snapfs.ErrInUse, Busy},
+		{"overlay of another base", snapfs.ErrOtherBase, Conflict},
+		{"damaged overlay", snapfs.ErrDamaged, Integrity},
+		{"busy", unix.EBUSY, Busy},
+		{"target exists", os.ErrExist, Conflict},
+		{"store full", blobstore.ErrNoSpace, NoSpace},
+		{"over quota", unix.EDQUOT, NoSpace},
+		{"deadline passed", context.DeadlineExceeded, Timeout},
+		{"file that keeps changing", ops.ErrChanged, Partial},
 		{"cancelled", fmt.Errorf("stopped: %w", context.Canceled), Interrupted},
 		{"cancelled, with what had failed by then", errors.Join(context.Canceled, failures(blobstore.ErrNotFound)), Interrupted},
 		{"one entry failed", failures(blobstore.ErrNotFound), Integrity},

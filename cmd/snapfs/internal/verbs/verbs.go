@@ -4,6 +4,7 @@ package verbs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/snapfs/snapfs/blobstore"
@@ -81,10 +82,10 @@ func Hash(ctx context.Context, m manifest.Any, opts ops.HashOptions) (manifest.A
 	switch m := m.(type) {
 	case *manifest.AbsSnapshot:
 		out, stats, err := ops.Hash(ctx, m, opts)
-		return result(out), stats, err
+		return result(out), stats, hashError(err)
 	case *manifest.AbsSnapshotDiff:
 		out, stats, err := ops.Hash(ctx, m, opts)
-		return result(out), stats, err
+		return result(out), stats, hashError(err)
 	}
 	return nil, ops.HashStats{}, notAbsolute("hashed")
 }
@@ -94,12 +95,23 @@ func HashUpload(ctx context.Context, m manifest.Any, dst blobstore.Store, opts o
 	switch m := m.(type) {
 	case *manifest.AbsSnapshot:
 		out, stats, err := ops.HashUpload(ctx, m, dst, opts)
-		return result(out), stats, err
+		return result(out), stats, hashError(err)
 	case *manifest.AbsSnapshotDiff:
 		out, stats, err := ops.HashUpload(ctx, m, dst, opts)
-		return result(out), stats, err
+		return result(out), stats, hashError(err)
 	}
 	return nil, ops.UploadStats{}, notAbsolute("uploaded")
+}
+
+// hashError says what to do about a manifest that cannot be hashed as a whole.
+func hashError(err error) error {
+	var several *ops.Failures
+	if !errors.Is(err, manifest.ErrInvalid) || errors.As(err, &several) {
+		return err
+	}
+	e := *failure.Classify(err)
+	e.Code, e.Hint = failure.Usage, "start from a manifest without hashes, as snapfs collect makes it"
+	return &e
 }
 
 func notAbsolute(verb string) error {
