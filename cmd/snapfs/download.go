@@ -78,12 +78,7 @@ func (p *program) download(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	v := downloadResult{
-		Type: "download", Name: in.Name, Dir: dir, Files: stats.TotalFiles, Bytes: stats.TotalBytes,
-		DownloadedFiles: stats.DownloadedFiles, DownloadedBytes: stats.DownloadedBytes,
-		SkippedFiles: stats.SkippedFiles, SkippedBytes: stats.SkippedBytes, Links: stats.Links, CreatedDirs: stats.CreatedDirs,
-		DeletedFiles: stats.DeletedFiles, DeletedDirs: stats.DeletedDirs, KeptDirs: stats.KeptDirs, Seconds: stats.Elapsed.Seconds(),
-	}
+	v := downloaded(in.Name, dir, stats)
 	if v.ManifestOut = c.String("manifest-out"); v.ManifestOut != "" {
 		w, err := p.writeTo(c, v.ManifestOut, out)
 		if err != nil {
@@ -99,6 +94,16 @@ func (p *program) download(c *cli.Context) error {
 			v.Seconds, count(int(v.SkippedFiles), "file"), size(v.SkippedBytes))
 		return nil
 	})
+}
+
+// downloaded is the result for what was done.
+func downloaded(name, dir string, stats ops.DownloadStats) downloadResult {
+	return downloadResult{
+		Type: "download", Name: name, Dir: dir, Files: stats.TotalFiles, Bytes: stats.TotalBytes,
+		DownloadedFiles: stats.DownloadedFiles, DownloadedBytes: stats.DownloadedBytes,
+		SkippedFiles: stats.SkippedFiles, SkippedBytes: stats.SkippedBytes, Links: stats.Links, CreatedDirs: stats.CreatedDirs,
+		DeletedFiles: stats.DeletedFiles, DeletedDirs: stats.DeletedDirs, KeptDirs: stats.KeptDirs, Seconds: stats.Elapsed.Seconds(),
+	}
 }
 
 func (p *program) runDownload(c *cli.Context, in verbs.Named, dir string, store blobstore.Store, opts ops.DownloadOptions) (manifest.Any, ops.DownloadStats, error) {
