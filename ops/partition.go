@@ -30,7 +30,8 @@ type Part struct {
 // Partition cuts a snapshot into subtrees (spec/ops.md §10). There is one part for
 // each of the given roots, even when it is empty. What they do not cover gets roots
 // of its own: the deepest common directory, or, when there are roots and that would
-// be the very top, one for each first component. These are sorted by path.
+// be the very top, one for each first component, unless something lies at the very
+// top itself. These are sorted by path.
 //
 // A root of the second sort may lie above a given one. Its part then holds the
 // entries of the other, too, as in the reference; everything else is in exactly one
@@ -144,6 +145,10 @@ func autoRoots(homes, given []string) []string {
 		common := commonOf(dirs)
 		if len(given) == 0 || len(dirs) == 1 || !isRoot(common) {
 			roots = append(roots, common)
+			continue
+		}
+		if slices.Contains(dirs, common) {
+			roots = append(roots, common) // something lies at the very top
 			continue
 		}
 		groups := map[string][]string{}

@@ -428,6 +428,7 @@ func TestPartition(t *testing.T) {
 		{"referenced", "/p/src/m", PartitionOptions{ReferencedPaths: []string{"/p/out"}}, "/p: src/m"},
 		{"auto root above a given one", "/x/y/a /x/z/b /x/c", PartitionOptions{Roots: []string{"/x/y"}}, "/x/y: a; /x: c y/a z/b"},
 		{"link across parts", "/a/l>/b/f /b/f=x /c/g", PartitionOptions{Roots: []string{"/a", "/b", "/c"}}, "/a: l=x; /b: f=x; /c: g"},
+		{"something at the very top", "/p/x /d/s/x /f", PartitionOptions{Roots: []string{"/p"}}, "/p: x; /: d/s/x f p/x"},
 		{"G-19: drives", "C:/a/x C:/b/y D:/c/z", PartitionOptions{}, "C:/: a/x b/y; D:/c: z"},
 		{"G-19: slash covers everything", "/a/f /f", PartitionOptions{Roots: []string{"/"}}, "/: a/f f"},
 	}
