@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/snapfs/snapfs/manifest"
 )
@@ -144,4 +145,44 @@ func BenchmarkReopenMillionChanges(b *testing.B) {
 		f.crash()
 	}
 	b.ReportMetric(float64(f.tree.ov.log.Size())/1e6, "log-B/file")
+}
+
+// BenchmarkStall measures the longest time that somebody who makes files waits while
+// the log is compacted, and while a cut is taken, of 100 000 files.
+func BenchmarkStall(b *testing.B) {
+	f := newFixture(b, "d/")
+	f.fillTree(100_000, 0)
+	for name, work := range map[string]func() error{
+		"Nothing":    func() error { time.Sleep(100 * time.Millisecond); return nil },
+		"Compact":    func() error { return f.tree.compact(false) },
+		"Checkpoint": func() error { f.tree.Checkpoint().Close(); return nil },
+	} {
+		b.Run(name, func(b *testing.B) {
+			var longest time.Duration
+			for b.Loop() {
+				done := make(chan error)
+				go func() { done <- work() }()
+				for running := true; running; {
+					select {
+					case err := <-done:
+						if running = false; err != nil {
+							b.Fatal(err)
+						}
+					default:
+						start := time.Now()
+						a, err := f.tree.Mkdir(RootIno, "stall", 0o755, Owner{})
+						if err == nil {
+							f.tree.Forget(a.Ino, 1)
+							err = f.tree.Rmdir(RootIno, "stall")
+						}
+						if err != nil {
+							b.Fatal(err)
+						}
+						longest = max(longest, time.Since(start))
+					}
+				}
+			}
+			b.ReportMetric(float64(longest.Microseconds())/1000, "ms-longest")
+		})
+	}
 }

@@ -85,17 +85,22 @@ func (t *Tree) Changes() []Change {
 }
 
 // Checkpoint takes a cut. Its cost grows with the number of touched entries, not
-// with the size of the tree. Close must be called when the cut is no longer used.
+// with the size of the tree. Nobody waits while it looks at contents. Close must be
+// called when the cut is no longer used.
 func (t *Tree) Checkpoint() *Cut {
 	t.mu.RLock()
-	defer t.mu.RUnlock()
-	w := walker{t: t, cut: &Cut{t: t}}
-	w.cut.Changes = make([]Change, 0, len(t.nodes))
+	w := walker{t: t, parent: t.parent, found: make([]found, 0, len(t.nodes))}
+	d := describer{t: t, parent: t.parent, mountPoint: t.opts.MountPoint, cut: &Cut{t: t}}
 	w.dir("", RootIno, uint32(RootIno), true)
-	if !slices.IsSortedFunc(w.cut.Changes, byPath) { // it nearly is
-		slices.SortFunc(w.cut.Changes, byPath)
+	t.mu.RUnlock()
+	d.cut.Changes = make([]Change, 0, len(w.found))
+	for i := range w.found {
+		d.describe(&w.found[i])
 	}
-	return w.cut
+	if changes := d.cut.Changes; !slices.IsSortedFunc(changes, byPath) { // they nearly are
+		slices.SortFunc(changes, byPath)
+	}
+	return d.cut
 }
 
 // byPath orders changes by path. Of two with the same path, one is a deletion and

@@ -1,25 +1,31 @@
 package fs
 
 import (
-	"slices"
-	"strings"
 	"unicode/utf8"
 
-	"github.com/snapfs/snapfs/manifest"
 	"golang.org/x/sys/unix"
 )
 
 // walker compares the tree with the parent, directory by directory. It needs
-// Tree.mu.
+// Tree.mu, and is quick: what entries hold is looked at later, by describer.
 type walker struct {
-	t   *Tree
-	cut *Cut
+	t      *Tree
+	parent *Base
+	found  []found
 }
 
-// cursor is an entry of the tree during the walk.
-type cursor struct {
-	path      string
-	ino       Ino
+// found is an entry that may differ from the parent.
+type found struct {
+	kind ChangeKind
+	path string
+	prow uint32 // entry of the parent at the path, 0 for none
+	ino  Ino    // entry of the tree, 0 for none
+	n    *node  // its node, kept busy when it is that of a file; nil when there is none
+	place
+}
+
+// place says how an entry of the tree relates to the base.
+type place struct {
 	inPlace   bool // a base entry at its place in the base, below directories that are too
 	inherited bool // moved, but only because a directory above it was
 }
@@ -32,37 +38,32 @@ func (w *walker) dir(path string, ino Ino, prow uint32, inPlace bool) {
 	if n == nil && inPlace && prow != 0 {
 		return
 	}
-	var now []dirName
-	var row uint32
+	row := uint32(ino) // base directory below this one, or 0
 	if n != nil {
-		now, row = w.t.names(n), n.dir.row
-	} else {
-		row = uint32(ino)
-		first, end := w.t.base.children(row)
-		for r := first; r < end; r++ {
-			now = append(now, dirName{w.t.base.name(r), Ino(r)})
-		}
+		row = n.dir.row
 	}
 	var old, oldEnd uint32
 	if prow != 0 {
-		old, oldEnd = w.t.parent.children(prow)
+		old, oldEnd = w.parent.children(prow)
 	}
-	for _, e := range now {
-		for old < oldEnd && w.t.parent.name(old) < e.name {
-			w.deleted(join(path, w.t.parent.name(old)), old)
+	for _, e := range w.names(ino, n) {
+		for old < oldEnd && w.parent.name(old) < e.name {
+			w.deleted(join(path, w.parent.name(old)), old)
 			old++
 		}
 		home := w.t.base.has(e.ino) && w.t.base.rows[e.ino].parent == row && w.t.base.name(uint32(e.ino)) == e.name
-		c := cursor{path: join(path, e.name), ino: e.ino, inPlace: inPlace && home, inherited: !inPlace && home && row != 0}
-		if old < oldEnd && w.t.parent.name(old) == e.name {
-			w.both(c, old)
+		f := found{kind: Added, path: join(path, e.name), ino: e.ino}
+		f.place = place{inPlace: inPlace && home, inherited: !inPlace && home && row != 0}
+		if old < oldEnd && w.parent.name(old) == e.name {
+			f.prow = old
+			w.both(f)
 			old++
 		} else {
-			w.added(c, Added)
+			w.added(f)
 		}
 	}
 	for ; old < oldEnd; old++ {
-		w.deleted(join(path, w.t.parent.name(old)), old)
+		w.deleted(join(path, w.parent.name(old)), old)
 	}
 }
 
@@ -73,136 +74,60 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-func (w *walker) add(c Change) { w.cut.Changes = append(w.cut.Changes, c) }
+// names lists a directory, which need not have a node.
+func (w *walker) names(ino Ino, n *node) []dirName {
+	if n != nil {
+		return w.t.names(n)
+	}
+	first, end := w.t.base.children(uint32(ino))
+	list := make([]dirName, 0, end-first)
+	for r := first; r < end; r++ {
+		list = append(list, dirName{w.t.base.name(r), Ino(r)})
+	}
+	return list
+}
+
+// add takes an entry down, and keeps the content of a file from being removed.
+func (w *walker) add(f found) {
+	if f.n = w.t.nodes[f.ino]; f.n != nil && f.n.file != nil {
+		f.n.hold()
+	}
+	w.found = append(w.found, f)
+}
 
 // deleted adds a parent entry that is gone, with everything below it.
 func (w *walker) deleted(path string, prow uint32) {
-	p := w.t.parent
-	if p.rows[prow].kind != rowDir {
-		w.add(Change{Kind: Deleted, Path: path, Old: p.file(prow, path)})
+	w.add(found{kind: Deleted, path: path, prow: prow})
+	if !w.parent.isDir(prow) {
 		return
 	}
-	w.add(Change{Kind: Deleted, Path: path, Dir: true})
-	first, end := p.children(prow)
+	first, end := w.parent.children(prow)
 	for r := first; r < end; r++ {
-		w.deleted(join(path, p.name(r)), r)
+		w.deleted(join(path, w.parent.name(r)), r)
 	}
 }
 
 // added adds an entry that the parent does not have, with everything below it.
-func (w *walker) added(c cursor, kind ChangeKind) {
-	change := w.describe(c, kind)
-	w.add(change)
-	if change.Dir && change.Problem == "" {
-		w.dir(c.path, c.ino, 0, false)
+func (w *walker) added(f found) {
+	w.add(f)
+	if w.t.typeOf(f.ino) == unix.S_IFDIR && utf8.ValidString(baseName(f.path)) {
+		w.dir(f.path, f.ino, 0, false)
 	}
 }
 
 // both compares an entry with the one of the parent at the same path.
-func (w *walker) both(c cursor, prow uint32) {
-	typ := uint32(unix.S_IFDIR)
-	if a, err := w.t.attr(c.ino); err == nil {
-		typ = a.Type()
-	}
-	p := w.t.parent
+func (w *walker) both(f found) {
+	wasDir, isDir := w.parent.isDir(f.prow), w.t.typeOf(f.ino) == unix.S_IFDIR
 	switch {
-	case p.rows[prow].kind == rowDir && typ == unix.S_IFDIR:
-		w.dir(c.path, c.ino, prow, c.inPlace)
-		return
-	case c.inPlace && w.t.nodes[c.ino] == nil:
-		return
-	case p.rows[prow].kind == rowDir || typ == unix.S_IFDIR:
-		w.deleted(c.path, prow)
-		w.added(c, TypeChanged)
-		return
-	}
-	change := w.describe(c, Modified)
-	change.Old = p.file(prow, c.path)
-	wasLink, isLink := p.rows[prow].kind == rowLink, typ == unix.S_IFLNK
-	if wasLink != isLink {
-		change.Kind = TypeChanged
-	}
-	if change.Problem != "" || change.Content != nil || differ(&change.Old, &change.New) {
-		change.TimeOnly = change.Problem == "" && change.Content == nil && SameContent(&change.Old, &change.New)
-		w.add(change)
-	}
-}
-
-// differ compares two entries whose hashes are known. The time alone is kept as a
-// difference here; whoever publishes decides whether it counts.
-func differ(a, b *manifest.File) bool {
-	return a.Size != b.Size || a.ModTime != b.ModTime || a.Target != b.Target || a.Runnable != b.Runnable ||
-		a.Hash != b.Hash || !slices.Equal(a.Chunks, b.Chunks)
-}
-
-// SameContent reports whether two entries differ in nothing but the time.
-func SameContent(a, b *manifest.File) bool {
-	x := *a
-	x.ModTime = b.ModTime
-	return !differ(&x, b)
-}
-
-// describe fills in what an entry is now.
-func (w *walker) describe(c cursor, kind ChangeKind) Change {
-	change := Change{Kind: kind, Path: c.path, Inherited: c.inherited}
-	if w.t.base.has(c.ino) && !c.inPlace {
-		change.From = w.t.base.path(uint32(c.ino))
-	}
-	name := c.path[strings.LastIndexByte(c.path, '/')+1:]
-	if !utf8.ValidString(name) {
-		change.Problem = "the name is not valid UTF-8"
-	}
-	n := w.t.nodes[c.ino]
-	if n == nil {
-		r := uint32(c.ino)
-		switch w.t.base.rows[r].kind {
-		case rowDir:
-			change.Dir = true
-		case rowLink:
-			w.link(&change, w.t.base.linkText(r))
-		case rowFile:
-			change.New = w.t.base.file(r, c.path)
-		}
-		return change
-	}
-	change.node = n
-	switch n.typ {
-	case unix.S_IFDIR:
-		change.Dir = true
-	case unix.S_IFLNK:
-		w.link(&change, n.text)
-	case unix.S_IFREG:
-		w.file(&change, n)
-	case unix.S_IFIFO:
-		change.Problem = "a named pipe cannot be stored in a manifest"
+	case wasDir && isDir:
+		w.dir(f.path, f.ino, f.prow, f.inPlace)
+	case f.inPlace && w.t.nodes[f.ino] == nil:
+	case wasDir || isDir:
+		w.deleted(f.path, f.prow)
+		f.kind, f.prow = TypeChanged, 0
+		w.added(f)
 	default:
-		change.Problem = "a socket cannot be stored in a manifest"
+		f.kind = Modified
+		w.add(f)
 	}
-	return change
-}
-
-func (w *walker) link(c *Change, text string) {
-	dir, _ := splitPath(c.Path)
-	target, ok := rootTarget(dir, text, w.t.opts.MountPoint)
-	c.New = manifest.File{Path: c.Path, Target: target}
-	switch {
-	case !ok:
-		c.New.Target = text
-		c.Problem = "the link leads out of the tree (" + text + "), which a relative manifest cannot express"
-	case !utf8.ValidString(target):
-		c.Problem = "the link target is not valid UTF-8"
-	}
-}
-
-func (w *walker) file(c *Change, n *node) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	content := w.t.content(n)
-	c.New = n.manifestFile(c.Path)
-	if content.fill(&c.New) {
-		return
-	}
-	n.busy++
-	w.cut.held = append(w.cut.held, n)
-	c.Content = content
 }

@@ -77,7 +77,7 @@ func (r *Rewriter) Finish(keepReserve bool) error {
 	err := r.catchUp()
 	if err == nil && keepReserve {
 		err = unix.Fallocate(int(r.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, r.size, reserve)
-		if err == unix.EOPNOTSUPP {
+		if errors.Is(err, unix.EOPNOTSUPP) {
 			err = nil
 		}
 	}

@@ -1,0 +1,134 @@
+package fs
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/snapfs/snapfs/manifest"
+	"golang.org/x/sys/unix"
+)
+
+// describer turns what a walk has found into changes, while the tree is in use
+// again.
+type describer struct {
+	t          *Tree
+	parent     *Base
+	mountPoint string
+	cut        *Cut
+}
+
+// describe adds the change that an entry makes, if it makes one.
+func (d *describer) describe(f *found) {
+	c := Change{Kind: f.kind, Path: f.path, Inherited: f.inherited}
+	if f.prow != 0 {
+		if c.Dir = d.parent.isDir(f.prow); !c.Dir {
+			c.Old = d.parent.file(f.prow, f.path)
+		}
+	}
+	if f.kind != Deleted {
+		d.now(&c, f)
+	}
+	if f.kind == Modified {
+		if (d.parent.rows[f.prow].kind == rowLink) != d.isLink(f) {
+			c.Kind = TypeChanged
+		}
+		same := c.Problem == "" && c.Content == nil
+		if same && !differ(&c.Old, &c.New) {
+			return
+		}
+		c.TimeOnly = same && SameContent(&c.Old, &c.New)
+	}
+	d.cut.Changes = append(d.cut.Changes, c)
+}
+
+// differ compares two entries whose hashes are known. The time alone is kept as a
+// difference here; whoever publishes decides whether it counts.
+func differ(a, b *manifest.File) bool {
+	return a.Size != b.Size || a.ModTime != b.ModTime || a.Target != b.Target || a.Runnable != b.Runnable ||
+		a.Hash != b.Hash || !slices.Equal(a.Chunks, b.Chunks)
+}
+
+// SameContent reports whether two entries differ in nothing but the time.
+func SameContent(a, b *manifest.File) bool {
+	x := *a
+	x.ModTime = b.ModTime
+	return !differ(&x, b)
+}
+
+// now fills in what an entry is now.
+func (d *describer) now(c *Change, f *found) {
+	if d.t.base.has(f.ino) && !f.inPlace {
+		c.From = d.t.base.path(uint32(f.ino))
+	}
+	if !utf8.ValidString(baseName(f.path)) {
+		c.Problem = "the name is not valid UTF-8"
+	}
+	if f.n == nil {
+		d.row(c, uint32(f.ino))
+		return
+	}
+	c.node = f.n
+	switch f.n.typ {
+	case unix.S_IFDIR:
+		c.Dir = true
+	case unix.S_IFLNK:
+		d.link(c, f.n.text)
+	case unix.S_IFREG:
+		d.file(c, f.n)
+	case unix.S_IFIFO:
+		c.Problem = "a named pipe cannot be stored in a manifest"
+	default:
+		c.Problem = "a socket cannot be stored in a manifest"
+	}
+}
+
+func (d *describer) isLink(f *found) bool {
+	if f.n != nil {
+		return f.n.typ == unix.S_IFLNK
+	}
+	return d.t.base.rows[f.ino].kind == rowLink
+}
+
+// row fills in an untouched base entry.
+func (d *describer) row(c *Change, r uint32) {
+	switch d.t.base.rows[r].kind {
+	case rowDir:
+		c.Dir = true
+	case rowLink:
+		d.link(c, d.t.base.linkText(r))
+	case rowFile:
+		c.New = d.t.base.file(r, c.Path)
+	}
+}
+
+func (d *describer) link(c *Change, text string) {
+	dir, _ := splitPath(c.Path)
+	target, ok := rootTarget(dir, text, d.mountPoint)
+	c.New = manifest.File{Path: c.Path, Target: target}
+	switch {
+	case !ok:
+		c.New.Target = text
+		c.Problem = "the link leads out of the tree (" + text + "), which a relative manifest cannot express"
+	case !utf8.ValidString(target):
+		c.Problem = "the link target is not valid UTF-8"
+	}
+}
+
+// file fills in a file. The walk has kept its node busy: the cut takes that over when
+// the content has to be hashed.
+func (d *describer) file(c *Change, n *node) {
+	n.mu.Lock()
+	content := d.t.content(n)
+	c.New = n.manifestFile(c.Path)
+	n.mu.Unlock()
+	if content.fill(&c.New) {
+		d.t.release(n)
+		return
+	}
+	d.cut.held = append(d.cut.held, n)
+	c.Content = content
+}
+
+// baseName returns the last component of a path.
+func baseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
