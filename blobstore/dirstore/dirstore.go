@@ -2,12 +2,14 @@
 //
 // The layout is that of the reference's file system cache (spec/caches.md §2): the
 // blob lies at <root>/<hash>.xxh128. Its defect of half-written blobs
-// (spec/gaps.md G-25) is absent: a blob is written to <root>/.tmp, verified on the
-// way, and renamed into place. Blobs are read-only files. Symbolic links, and
-// anything else that is not a regular file, are not blobs: they are never followed.
+// (spec/gaps.md G-25) is absent: a blob is written to a file without a name (to one in
+// <root>/.tmp where the file system has no such files), verified on the way, and only
+// then given its name. Blobs are read-only files. Symbolic links, and anything else that
+// is not a regular file, are not blobs: they are never followed.
 //
-// Put does not wait for the disk. Sync does, once for all (design.md §5.5): a blob
-// that a power loss cut short before that is recognised by its size and put again.
+// Put does not wait for the disk. It makes the disk begin, and Sync waits for it, once
+// for all (design.md §5.5): a blob that a power loss cut short before that is recognised
+// by its size and put again.
 package dirstore
 
 import (
@@ -19,6 +21,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +44,14 @@ type Store struct {
 	root string   // absolute
 	dir  *os.File // the root, held so that Sync hears of every failed write-back
 	temp string   // how the names of our temporary files begin, "" without locks
+
+	// What the file system was found to need: names for files being written, /proc to
+	// name those that have none; and that it creates files with exactly blobMode.
+	byName, byProc, exactMode atomic.Bool
+
+	bufs      sync.Pool    // of *[copyBuffer]byte
+	unflushed atomic.Int64 // bytes put since the last flush began
+	flushing  atomic.Bool
 }
 
 var (
@@ -76,6 +88,7 @@ func Open(root string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", abs, classify(err))
 	}
 	s := &Store{root: abs, dir: dir, temp: tempPrefix()}
+	s.bufs.New = func() any { return new([copyBuffer]byte) }
 	s.removeStale(staleAfter)
 	return s, nil
 }
@@ -113,14 +126,14 @@ func (s *Store) stat(ctx context.Context, key blobstore.Key) (blobstore.Info, er
 	if err := check(ctx, key); err != nil {
 		return blobstore.Info{}, err
 	}
-	fi, err := os.Lstat(s.path(key))
-	if err != nil {
+	var st unix.Stat_t
+	if _, err := retry(func() (int, error) { return 0, unix.Lstat(s.path(key), &st) }); err != nil {
 		return blobstore.Info{}, s.missing(err)
 	}
-	if !fi.Mode().IsRegular() {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return blobstore.Info{}, errIrregular
 	}
-	return blobstore.Info{Size: fi.Size()}, nil
+	return blobstore.Info{Size: st.Size}, nil
 }
 
 // Open implements blobstore.Store.

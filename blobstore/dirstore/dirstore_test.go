@@ -28,13 +28,36 @@ func open(t *testing.T) *dirstore.Store {
 	return s
 }
 
+// openByName returns a store on a file system that has no files without a name.
+func openByName(t *testing.T) *dirstore.Store {
+	t.Helper()
+	s := open(t)
+	dirstore.ByName(s)
+	return s
+}
+
+// openers opens stores on every kind of file system, and with fewer privileges.
+var openers = map[string]func(*testing.T) *dirstore.Store{
+	"files without a name": open,
+	"files with a name":    openByName,
+	"named through /proc": func(t *testing.T) *dirstore.Store {
+		s := open(t)
+		dirstore.ByProc(s)
+		return s
+	},
+}
+
 // path returns where the blob p lies in s.
 func path(s *dirstore.Store, p []byte) string {
 	return filepath.Join(s.Root(), string(storetest.Key(p)))
 }
 
 func TestContract(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) blobstore.Store { return open(t) })
+	for name, open := range openers {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) blobstore.Store { return open(t) })
+		})
+	}
 }
 
 // The layout is shared with the reference (spec/caches.md §2), and its own objects,
@@ -117,15 +140,24 @@ func TestSyncOfReplacedDirectory(t *testing.T) {
 
 // spec/gaps.md G-25: a blob cut short by a crash is not believed in.
 func TestTruncatedBlobIsReplaced(t *testing.T) {
-	for _, n := range []int{0, 999, 1001} {
-		s := open(t)
-		p := storetest.Bytes(1000)
-		if err := os.WriteFile(path(s, p), make([]byte, n), 0o444); err != nil {
-			t.Fatal(err)
-		}
-		storetest.Put(t, s, p)
-		if got, err := os.ReadFile(path(s, p)); err != nil || !bytes.Equal(got, p) {
-			t.Errorf("a blob of %d bytes was not replaced by the 1000 that it should have: %v", n, err)
+	for name, open := range openers {
+		for _, n := range []int{0, 999, 1001, 90_000} {
+			s := open(t)
+			p := storetest.Bytes(1000)
+			if n > 1000 { // Put looks first whether large ones are there
+				p = storetest.Bytes(80_000)
+			}
+			if err := os.WriteFile(path(s, p), make([]byte, n), 0o444); err != nil {
+				t.Fatal(err)
+			}
+			storetest.Put(t, s, p)
+			if got, err := os.ReadFile(path(s, p)); err != nil || !bytes.Equal(got, p) {
+				t.Errorf("%s: a blob of %d bytes was not replaced by the %d that it should have: %v", name, n, len(p), err)
+			}
+			fi, err := os.Lstat(path(s, p))
+			if err != nil || fi.Mode() != 0o444 {
+				t.Errorf("%s: the blob is %v, %v; want a read-only file", name, fi, err)
+			}
 		}
 	}
 }
@@ -133,7 +165,7 @@ func TestTruncatedBlobIsReplaced(t *testing.T) {
 // spec/gaps.md G-25: nothing but whole blobs and the directory for unfinished ones
 // is ever in the root, and unfinished ones do not stay.
 func TestFailedPutLeavesNothing(t *testing.T) {
-	s := open(t)
+	s := openByName(t)
 	key := storetest.Key([]byte("right"))
 	if err := s.Put(t.Context(), key, storetest.Body([]byte("wrong"))); !errors.Is(err, blobstore.ErrMismatch) {
 		t.Fatalf("Put = %v, want ErrMismatch", err)
@@ -162,24 +194,26 @@ func TestPlantedEntriesAreNotBlobs(t *testing.T) {
 		"named pipe":       func(p string) error { return syscall.Mkfifo(p, 0o600) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := open(t)
-			p := []byte("public")
-			key := storetest.Key(p)
-			if err := plant(path(s, p)); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := s.Stat(t.Context(), key); !errors.Is(err, blobstore.ErrNotFound) {
-				t.Errorf("Stat = %v, want ErrNotFound", err)
-			}
-			if got, err := storetest.Get(t.Context(), s, key, 0, -1); !errors.Is(err, blobstore.ErrNotFound) {
-				t.Errorf("Open = %q, %v; want ErrNotFound", got, err)
-			}
-			storetest.Put(t, s, p)
-			if fi, err := os.Lstat(path(s, p)); err != nil || !fi.Mode().IsRegular() {
-				t.Errorf("after Put there is %v, %v; want a file", fi, err)
-			}
-			if got, err := os.ReadFile(secret); err != nil || string(got) != "secret" {
-				t.Errorf("the target now holds %q, %v", got, err)
+			for _, open := range openers {
+				s := open(t)
+				p := []byte("public")
+				key := storetest.Key(p)
+				if err := plant(path(s, p)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := s.Stat(t.Context(), key); !errors.Is(err, blobstore.ErrNotFound) {
+					t.Errorf("Stat = %v, want ErrNotFound", err)
+				}
+				if got, err := storetest.Get(t.Context(), s, key, 0, -1); !errors.Is(err, blobstore.ErrNotFound) {
+					t.Errorf("Open = %q, %v; want ErrNotFound", got, err)
+				}
+				storetest.Put(t, s, p)
+				if fi, err := os.Lstat(path(s, p)); err != nil || !fi.Mode().IsRegular() {
+					t.Errorf("after Put there is %v, %v; want a file", fi, err)
+				}
+				if got, err := os.ReadFile(secret); err != nil || string(got) != "secret" {
+					t.Errorf("the target now holds %q, %v", got, err)
+				}
 			}
 		})
 	}
@@ -220,10 +254,34 @@ func TestStaleTemporaryFiles(t *testing.T) {
 	wantNames(t, precious, "file")
 }
 
+// A failed Put leaves nothing at all where files need no name.
+func TestFailedPutWithoutNameLeavesNothing(t *testing.T) {
+	s := open(t)
+	if err := s.Put(t.Context(), storetest.Key([]byte("right")), storetest.Body([]byte("wrong"))); !errors.Is(err, blobstore.ErrMismatch) {
+		t.Fatalf("Put = %v, want ErrMismatch", err)
+	}
+	wantNames(t, s.Root())
+}
+
+// Blobs are readable for everybody whatever the umask of the writer is.
+func TestModeDoesNotDependOnUmask(t *testing.T) {
+	old := syscall.Umask(0o077)
+	defer syscall.Umask(old)
+	for name, open := range openers {
+		s := open(t)
+		for _, p := range []string{"one", "two"} {
+			storetest.Put(t, s, []byte(p))
+			if fi, err := os.Lstat(path(s, []byte(p))); err != nil || fi.Mode() != 0o444 {
+				t.Errorf("%s: the blob is %v, %v; want a read-only file for all", name, fi, err)
+			}
+		}
+	}
+}
+
 // A writer of this machine that was killed leaves a file that nobody has locked: it is
 // rubbish at once. One that is alive keeps its file however old it seems.
 func TestTemporaryFilesOfKilledWriters(t *testing.T) {
-	s := open(t)
+	s := openByName(t)
 	tmp := filepath.Join(s.Root(), ".tmp")
 	blob := storetest.Bytes(100)
 	var left string
@@ -282,7 +340,7 @@ func wantNames(t *testing.T, dir string, want ...string) {
 // A writer in another account must be able to use the directory that the first
 // writer made, whatever the umask of that one.
 func TestTempDirHasModeOfRoot(t *testing.T) {
-	s := open(t)
+	s := openByName(t)
 	want := fs.ModeDir | fs.ModeSetgid | 0o775
 	if err := os.Chmod(s.Root(), want); err != nil {
 		t.Fatal(err)

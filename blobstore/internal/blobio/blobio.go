@@ -61,18 +61,26 @@ func mismatch(want, got blobstore.Key) error {
 // position alone. A body that has fewer bytes than its size is
 // io.ErrUnexpectedEOF. What was written before an error must be discarded.
 func Copy(ctx context.Context, w io.Writer, key blobstore.Key, body *io.SectionReader) error {
-	v := NewVerifier()
+	return CopyBuffer(ctx, w, key, body, make([]byte, min(body.Size(), bufferSize)))
+}
+
+// CopyBuffer is Copy through a buffer of the caller. A body that fits into it is
+// verified before anything is written.
+func CopyBuffer(ctx context.Context, w io.Writer, key blobstore.Key, body *io.SectionReader, buf []byte) error {
 	size := body.Size()
-	buf := make([]byte, min(size, bufferSize))
+	if size <= int64(len(buf)) {
+		return copyWhole(ctx, w, key, body, buf[:size])
+	}
+	v := NewVerifier()
 	for off := int64(0); off < size; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p := buf[:min(size-off, bufferSize)]
+		p := buf[:min(size-off, int64(len(buf)))]
 		if err := ReadFullAt(body, p, off); err != nil {
 			return err
 		}
-		_, _ = v.Write(p) // hashing never fails
+		v.Write(p)
 		if _, err := w.Write(p); err != nil {
 			return err
 		}
@@ -81,9 +89,18 @@ func Copy(ctx context.Context, w io.Writer, key blobstore.Key, body *io.SectionR
 	return v.Check(key)
 }
 
-// Verify reads the whole of body and checks that it is the blob that key names.
-func Verify(ctx context.Context, key blobstore.Key, body *io.SectionReader) error {
-	return Copy(ctx, io.Discard, key, body)
+func copyWhole(ctx context.Context, w io.Writer, key blobstore.Key, body *io.SectionReader, p []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := ReadFullAt(body, p, 0); err != nil {
+		return err
+	}
+	if err := CheckBytes(key, p); err != nil || len(p) == 0 {
+		return err
+	}
+	_, err := w.Write(p)
+	return err
 }
 
 // ReadFullAt fills p from r at off. Fewer bytes than that are
