@@ -1,11 +1,11 @@
 package main
 
 import (
-	"io"
 	"path/filepath"
 	"strings"
 
 	"github.com/dustin/go-humanize"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/docs"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
 	"github.com/snapfs/snapfs/manifest"
@@ -51,8 +51,8 @@ func (p *program) commit(c *cli.Context) error {
 		Include: c.StringSlice("include"), Exclude: c.StringSlice("exclude"), ParentHash: c.String("parent-hash"),
 	}
 	switch out := c.String("output"); {
-	case out == "-":
-		opts.Inline = true
+	case out == "-" || docs.IsSpecial(out):
+		opts.Inline = true // the process of the mount has another stdout
 	case out != "" && !strings.Contains(out, "://"):
 		if opts.Output, err = filepath.Abs(out); err != nil {
 			return err
@@ -70,8 +70,7 @@ func (p *program) commit(c *cli.Context) error {
 		p.warn("the %s format cannot hold: %s", opts.Format, d)
 	}
 	if opts.Inline {
-		_, err := io.WriteString(p.stdout, done.Text)
-		return err
+		return p.docs(c).Write(c.Context, c.String("output"), []byte(done.Text))
 	}
 	return p.result(done, func() error { return p.printCommit(done) })
 }

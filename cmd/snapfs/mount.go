@@ -129,7 +129,10 @@ func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error)
 	if warning != "" && !quiet {
 		p.warn("%s", warning)
 	}
-	return cfg, err
+	if err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.CheckPlaces()
 }
 
 // absoluteManifests makes names mean the same wherever they are used.

@@ -86,7 +86,7 @@ func (d *IO) object(ctx context.Context, arg string) (stores.Objects, string, er
 }
 
 // Write puts the text of a manifest where dest says. A file is replaced at once and
-// durably: readers see the old or the new text.
+// durably: readers see the old or the new text. A pipe or a device is written to.
 func (d *IO) Write(ctx context.Context, dest string, text []byte) error {
 	return d.writeFrom(ctx, dest, func(w io.Writer) error {
 		_, err := w.Write(text)
@@ -147,19 +147,26 @@ func WriteFile(path string, text []byte) error {
 }
 
 // replaceFile is WriteFile of what text writes. When that fails nothing is left of it.
-func replaceFile(path string, text func(io.Writer) error) error {
-	file, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+func replaceFile(name string, text func(io.Writer) error) error {
+	at, err := placeOf(name)
 	if err != nil {
 		return err
 	}
+	if at.special {
+		return writeSpecial(at.path, text)
+	}
+	file, err := renameio.NewPendingFile(at.path, renameio.WithPermissions(0o644), renameio.WithExistingPermissions())
+	if err != nil {
+		return unhide(name, err)
+	}
 	defer func() { _ = file.Cleanup() }()
 	if err := text(file); err != nil {
-		return err
+		return unhide(name, err)
 	}
 	if err := file.CloseAtomicallyReplace(); err != nil {
-		return err
+		return unhide(name, err)
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	dir, err := os.Open(filepath.Dir(at.path))
 	if err != nil {
 		return err
 	}

@@ -175,6 +175,8 @@ var rules = []rule{
 	{snapfs.ErrOtherBase, Conflict, ""},
 	{snapfs.ErrDamaged, Integrity, ""},
 	{blobstore.ErrNoStore, NoStore, "check the --store URL, or create the bucket or directory"},
+	{unix.EROFS, Permission, "choose a place that can be written to"},
+	{os.ErrPermission, Permission, ""},
 	{blobstore.ErrPermission, Permission, "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, …) and what they are allowed to do"},
 	{blobstore.ErrMismatch, Integrity, "the store holds damaged content; upload it again from a good copy"},
 	{blobstore.ErrNotFound, Integrity, "the store lacks content that the manifest names; is it the right --store?"},
@@ -186,8 +188,9 @@ var rules = []rule{
 	{unix.ENOSPC, NoSpace, "free some space and run the same command again"},
 	{unix.EDQUOT, NoSpace, "free some space and run the same command again"},
 	{unix.EBUSY, Busy, ""},
-	{os.ErrPermission, Permission, ""},
 	{os.ErrNotExist, NotFound, ""},
+	{unix.ENOTDIR, NotFound, ""},
+	{unix.EISDIR, Usage, "name a file in the directory"},
 	{os.ErrExist, Conflict, ""},
 }
 

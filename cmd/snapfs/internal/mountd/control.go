@@ -248,6 +248,9 @@ func (c *Client) Status(ctx context.Context) (*Status, error) {
 // Commit asks for a commit. Writes that are still in the page cache as mapped pages
 // are handed to the mount first.
 func (c *Client) Commit(ctx context.Context, opts PublishOptions) (*Published, error) {
+	if err := c.checkOutput(opts.Output); err != nil {
+		return nil, err
+	}
 	if err := syncMount(c.Info.MountPoint); err != nil {
 		return nil, err
 	}
@@ -269,6 +272,9 @@ func syncMount(dir string) error {
 
 // Unmount asks the process to unmount, commit and end.
 func (c *Client) Unmount(ctx context.Context, req UnmountRequest) (*Unmounted, error) {
+	if err := c.checkOutput(req.DiffOut); err != nil {
+		return nil, err
+	}
 	var u Unmounted
 	return &u, c.call(ctx, "/v1/umount", req, &u)
 }

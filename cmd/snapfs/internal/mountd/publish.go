@@ -298,14 +298,15 @@ func (p *publication) deliver(ctx context.Context, diff *manifest.SnapshotDiff, 
 }
 
 // DiffPath returns where a commit without a named output goes: the place chosen at
-// mount time, or else beside the base manifest, with the time in the name.
+// mount time, or else beside the base manifest, with the time in the name. Beside a base
+// that the mount hides nothing can be written.
 func (s *Session) DiffPath(now time.Time) (string, error) {
 	if s.Config.DiffOut != "" {
 		return s.Config.DiffOut, nil
 	}
 	base := s.Config.Manifests[0]
 	dir := filepath.Dir(base)
-	if base == "-" || strings.Contains(base, "://") {
+	if base == "-" || strings.Contains(base, "://") || s.Config.hidden {
 		var err error
 		if dir, err = dirs.Diffs(); err != nil {
 			return "", err
@@ -321,8 +322,8 @@ func (s *Session) DiffPath(now time.Time) (string, error) {
 // keepOld moves a file out of the way of a manifest, so that no earlier diff is lost
 // when two sessions are told the same --diff-out.
 func keepOld(path string) (string, error) {
-	if _, err := os.Lstat(path); err != nil {
-		return "", nil
+	if fi, err := os.Stat(path); err != nil || !fi.Mode().IsRegular() {
+		return "", nil // nothing there, or nothing that writing would replace
 	}
 	for i := 1; i < 1000; i++ {
 		old := fmt.Sprintf("%s.%d.bak", path, i)

@@ -39,6 +39,8 @@ type Config struct {
 
 	DiffOut string // where unmounting writes the diff; "" for a place beside the base
 	Keep    bool   // unmounting keeps the changes in the overlay
+
+	hidden bool // the mount hides the base, so that nothing can be written beside it
 }
 
 // Session is a tree with what it reads from. It needs no mount.

@@ -1,0 +1,95 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestOutputInsideMount asks the process of a mount to write to its own mount. It
+// would wait for itself, unkillable: it must refuse, by whatever path the place is
+// reached, and go on.
+func TestOutputInsideMount(t *testing.T) {
+	w := newWorld(t)
+	w.write("dir/f", "content")
+	w.ok("snapshot", "dir", "-o", "a.json")
+	w.ok("mount", "a.json", "mnt")
+	w.write("mnt/new", "new")
+	if err := os.Symlink("mnt", w.path("link")); err != nil {
+		t.Fatal(err)
+	}
+	w.fails(2, []string{"inside the mount"}, "commit", "mnt", "-o", "mnt/d.json")
+	w.fails(2, []string{"inside the mount"}, "commit", "mnt", "-o", "link/d.json")
+	w.fails(2, []string{"inside the mount"}, "umount", "mnt", "--diff-out", "mnt/d.json")
+	w.fails(8, []string{"is a directory"}, "umount", "mnt", "--diff-out", "dir")
+	w.fails(8, []string{"not a regular file"}, "umount", "mnt", "--diff-out", "/dev/null")
+	w.fails(5, []string{"nodir"}, "umount", "mnt", "--diff-out", "nodir/d.json")
+	if !isMounted(w.path("mnt")) {
+		t.Fatal("a refused unmount has unmounted")
+	}
+	w.shell(`"` + program + `" commit mnt -o - > d.json`)
+	w.ok("umount", "mnt")
+}
+
+// TestPlacesInsideMountPoint puts what a mount needs where the mount would hide it.
+func TestPlacesInsideMountPoint(t *testing.T) {
+	w := newWorld(t)
+	w.write("dir/f", "content")
+	w.write("mnt/store/x", "")
+	w.ok("snapshot", "dir", "-o", "a.json")
+	for _, flag := range [][]string{
+		{"--overlay", "mnt/overlay"}, {"--cache-dir", "mnt/cache"}, {"--store", "mnt/store"}, {"--diff-out", "mnt/d.json"},
+	} {
+		w.fails(2, []string{"inside the mount point", flag[0]}, append([]string{"mount", "a.json", "mnt"}, flag...)...)
+	}
+	home := *w
+	home.env = append(append([]string{}, w.env...), "HOME="+w.path("mnt"))
+	home.fails(2, []string{"inside the mount point"}, "mount", "a.json", "mnt")
+	if isMounted(w.path("mnt")) {
+		t.Error("it is mounted")
+	}
+}
+
+// TestBaseInsideMountPoint mounts over the directory that holds the base: diffs cannot
+// be written beside it then, and go elsewhere.
+func TestBaseInsideMountPoint(t *testing.T) {
+	w := newWorld(t)
+	w.write("dir/f", "content")
+	w.ok("snapshot", "dir", "-o", "mnt/a.json")
+	w.ok("mount", "mnt/a.json", "mnt")
+	w.write("mnt/new", "new")
+	w.ok("commit", "mnt")
+	w.write("mnt/newer", "newer")
+	w.ok("umount", "mnt")
+	diffs, err := filepath.Glob(w.path("home/.local/state/snapfs/diffs/*.json"))
+	if err != nil || len(diffs) != 2 {
+		t.Errorf("diffs %v, %v; want 2", diffs, err)
+	}
+}
+
+// TestSpecialOutputs writes manifests to what is no regular file. It must be written
+// to, never replaced by a file.
+func TestSpecialOutputs(t *testing.T) {
+	w := newWorld(t)
+	w.write("dir/f", "content")
+	w.ok("snapshot", "dir", "-o", "a.json")
+	w.write("real.json", "old")
+	if err := os.Symlink("real.json", w.path("link.json")); err != nil {
+		t.Fatal(err)
+	}
+	w.shell(`mkfifo pipe; cat pipe > piped.json & "` + program + `" compose a.json -o pipe; wait; test -p pipe; cmp a.json piped.json`)
+	w.ok("compose", "a.json", "-o", "link.json")
+	if fi, err := os.Lstat(w.path("link.json")); err != nil || fi.Mode().Type() != os.ModeSymlink {
+		t.Errorf("the link is gone: %v, %v", fi, err)
+	}
+	if got := w.read("real.json"); got != w.read("a.json") {
+		t.Errorf("behind the link is %q", got)
+	}
+	w.fails(8, []string{"is a directory"}, "compose", "a.json", "-o", "dir")
+	w.fails(2, []string{"empty"}, "compose", "a.json", "-o", "")
+	w.fails(5, []string{"a.json/x"}, "compose", "a.json", "-o", "a.json/x")
+	w.ok("mount", "a.json", "mnt")
+	w.write("mnt/new", "new")
+	w.shell(`"` + program + `" commit mnt -o /dev/stdout | grep -q '"new"'`)
+	w.ok("umount", "mnt")
+}
