@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -93,11 +94,18 @@ func RemoveOverlay(dir string) error {
 // the overlay in dir, in order. Base and commits together are the parent of the
 // next one.
 func OverlayCommits(dir string) ([]string, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, commitsDir, "*.json"))
-	if err != nil {
+	// Not by Glob: dir is the choice of the user, and may hold brackets.
+	entries, err := os.ReadDir(filepath.Join(dir, commitsDir))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	return paths, nil // Glob sorts, and names have a fixed width
+	var paths []string
+	for _, e := range entries { // sorted, and names have a fixed width
+		if filepath.Ext(e.Name()) == ".json" && !strings.HasPrefix(e.Name(), ".") {
+			paths = append(paths, filepath.Join(dir, commitsDir, e.Name()))
+		}
+	}
+	return paths, nil
 }
 
 // CommitPath returns where diff number seq of the overlay in dir is kept.

@@ -20,7 +20,18 @@ import (
 )
 
 func main() {
+	ignoreEmptyVariables()
 	os.Exit(int(run(os.Args, os.Stdin, os.Stdout, os.Stderr)))
+}
+
+// ignoreEmptyVariables makes SNAPFS_OUTPUT="" mean what it means to unset it, which is
+// the way of the other variables that we follow (XDG, AWS).
+func ignoreEmptyVariables() {
+	for _, v := range os.Environ() {
+		if name, ok := strings.CutSuffix(v, "="); ok && strings.HasPrefix(name, "SNAPFS_") {
+			os.Unsetenv(name)
+		}
+	}
 }
 
 // run is the program: arguments in, exit code out.

@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
-	"github.com/snapfs/snapfs/fs/fusefs"
 	"github.com/urfave/cli/v2"
 )
 
@@ -76,16 +75,9 @@ func (p *program) printUnmounted(done *mountd.Unmounted) error {
 }
 
 // umountDead detaches a mount whose process has died. cause is the answer when there
-// is no mount at all.
+// is no mount at all, or a living one.
 func (p *program) umountDead(dir string, cause error) error {
-	m, ok, err := mountd.MountAt(dir)
-	if err != nil {
-		return err
-	}
-	if !ok || m.Type != mountd.FSType {
-		return cause
-	}
-	if err := fusefs.Detach(dir); err != nil {
+	if err := mountd.DetachDead(dir, cause); err != nil {
 		return err
 	}
 	p.warn("the process of this mount had died; it was detached. `snapfs status` lists the overlay with its changes")

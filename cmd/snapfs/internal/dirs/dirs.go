@@ -34,6 +34,9 @@ func Logs() (string, error) { return state("log") }
 // Diffs returns the directory for diff manifests that have no better place.
 func Diffs() (string, error) { return state("diffs") }
 
+// Manifests returns the directory for manifests that came from stdin and are mounted.
+func Manifests() (string, error) { return state("manifests") }
+
 func data(name string) (string, error) {
 	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, app, name), nil

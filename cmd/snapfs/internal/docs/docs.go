@@ -67,6 +67,12 @@ func (d *IO) read(ctx context.Context, arg string) (*manifest.Document, error) {
 		defer body.Close()
 		return manifest.DecodeDocument(body, manifest.DecodeOptions{})
 	}
+	if fi, err := os.Stat(arg); err == nil && fi.IsDir() {
+		return nil, &failure.Error{
+			Code: failure.Usage, Path: arg, Message: arg + " is a directory, not a manifest",
+			Hint: "make a manifest of it with: snapfs snapshot " + arg + " -o MANIFEST",
+		}
+	}
 	return manifest.ReadFile(arg)
 }
 

@@ -143,13 +143,19 @@ func Find(mountPoint string) (*Client, error) {
 		return nil, err
 	}
 	c, err := open(socket, info)
-	if err != nil {
-		return nil, &failure.Error{
-			Code: failure.NotFound, Path: mountPoint, Message: "no snapfs mount at " + mountPoint,
-			Hint: "`snapfs status` lists the mounts of this user", Err: err,
-		}
+	if err == nil {
+		return c, nil
 	}
-	return c, nil
+	e := &failure.Error{
+		Code: failure.NotFound, Path: mountPoint, Message: "no snapfs mount at " + mountPoint,
+		Hint: "`snapfs status` lists the mounts of this user", Err: err,
+	}
+	if m, ok, err := MountAt(mountPoint); err == nil && ok && m.Type == FSType {
+		e.Message = "the process of the snapfs mount at " + mountPoint + " cannot be reached"
+		e.Hint = "it has died, or belongs to another user, or was started with another XDG_RUNTIME_DIR; " +
+			"`umount " + mountPoint + "` ends it, and what has changed is committed or kept"
+	}
+	return nil, e
 }
 
 func open(socket, info string) (*Client, error) {

@@ -101,6 +101,9 @@ func explainMount(err error) error {
 	case strings.Contains(e.Message, "user_allow_other"):
 		e.Code = failure.Usage
 		e.Hint = "add the line user_allow_other to /etc/fuse.conf, or mount without allow_other"
+	case errors.Is(err, unix.EINVAL):
+		e.Code = failure.Usage
+		e.Hint = "see mount(8) and mount.fuse3(8) for the options that exist"
 	case strings.Contains(e.Message, "fusermount3"):
 		e.Code = failure.Usage
 		e.Hint = "install the package fuse3, or mount as root"
@@ -240,6 +243,9 @@ func (d *daemon) busy() error {
 	msg := d.info.MountPoint + " is in use"
 	for _, h := range Holders(d.info.MountPoint) {
 		msg += "\n  " + h.String()
+	}
+	for _, m := range below(d.info.MountPoint) {
+		msg += "\n  mounted on " + m
 	}
 	return &failure.Error{
 		Code: failure.Busy, Path: d.info.MountPoint, Message: msg,

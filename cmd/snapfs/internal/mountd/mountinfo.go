@@ -70,6 +70,21 @@ func MountAt(dir string) (MountEntry, bool, error) {
 	return MountEntry{}, false, nil
 }
 
+// below returns the mount points inside of dir.
+func below(dir string) []string {
+	list, err := Mounts()
+	if err != nil {
+		return nil
+	}
+	var dirs []string
+	for _, m := range list {
+		if m.Dir != dir && within(m.Dir, dir) {
+			dirs = append(dirs, m.Dir)
+		}
+	}
+	return dirs
+}
+
 // Holder is a process that uses a mount.
 type Holder struct {
 	PID     int    `json:"pid"`

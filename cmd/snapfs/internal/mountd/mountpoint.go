@@ -52,9 +52,28 @@ func PrepareMountPoint(arg string) (dir, warning string, err error) {
 	return dir, warning, nil
 }
 
+// dead reports whether the process of the mount at dir has died. The root of a dead
+// mount may still answer stat from the cache of the kernel; statfs always asks the
+// process.
+func dead(dir string) bool {
+	var st unix.Statfs_t
+	return errors.Is(unix.Statfs(dir, &st), unix.ENOTCONN)
+}
+
+// DetachDead detaches the mount at dir, of which the process cannot be reached. It
+// returns cause when the mount is alive, or none of ours.
+func DetachDead(dir string, cause error) error {
+	m, ok, err := MountAt(dir)
+	if err != nil {
+		return err
+	}
+	if !ok || m.Type != FSType || !dead(dir) {
+		return cause
+	}
+	return fusefs.Detach(dir)
+}
+
 // detachDead detaches the mount at dir if it is one of ours whose process has died.
-// The root of a dead mount may still answer stat from the cache of the kernel; statfs
-// always asks the process.
 func detachDead(dir string) (warning string, err error) {
 	canonical, err := Canonical(dir)
 	if err != nil {
@@ -67,8 +86,7 @@ func detachDead(dir string) (warning string, err error) {
 	if _, err := Find(canonical); err == nil {
 		return "", nil
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(canonical, &st); !errors.Is(err, unix.ENOTCONN) {
+	if !dead(canonical) {
 		return "", nil
 	}
 	if err := fusefs.Detach(canonical); err != nil {

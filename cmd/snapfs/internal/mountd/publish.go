@@ -306,7 +306,8 @@ func (s *Session) DiffPath(now time.Time) (string, error) {
 	}
 	base := s.Config.Manifests[0]
 	dir := filepath.Dir(base)
-	if base == "-" || strings.Contains(base, "://") || s.Config.hidden {
+	fromStdin, _ := dirs.Manifests() // "" without HOME: then there is no such directory either
+	if isObject(base) || s.Config.hidden || dir == fromStdin {
 		var err error
 		if dir, err = dirs.Diffs(); err != nil {
 			return "", err

@@ -61,9 +61,13 @@ type Session struct {
 // recovers the overlay.
 func OpenSession(ctx context.Context, cfg Config, io *docs.IO, log zerolog.Logger) (*Session, error) {
 	s := &Session{Config: cfg, IO: io, Log: log, Traffic: new(blobstore.Stats)}
-	base, err := s.loadBase(ctx)
+	forget, err := s.keepStdin(ctx)
 	if err != nil {
 		return nil, err
+	}
+	base, err := s.loadBase(ctx)
+	if err != nil {
+		return nil, errors.Join(err, forget())
 	}
 	if err := s.openStore(ctx); err != nil {
 		return nil, err
