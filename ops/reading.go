@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +17,7 @@ import (
 type reading struct {
 	p    *contentPass
 	i    int // index of the file
-	file *os.File
+	file *input
 	at   fileState // of the file when the reading began
 	from time.Time // when that was
 
@@ -44,8 +43,7 @@ type fileState struct {
 // why that is not possible.
 func (p *contentPass) open(ctx context.Context, i int) *reading {
 	path := p.files[i].Path
-	// A fifo in place of the file must not block the open.
-	file, err := openFile(path, unix.O_RDONLY|unix.O_NONBLOCK)
+	file, err := openInput(path)
 	if err != nil {
 		p.fail(ctx, path, err)
 		return nil
@@ -53,7 +51,7 @@ func (p *contentPass) open(ctx context.Context, i int) *reading {
 	r := &reading{p: p, i: i, file: file}
 	state, err := r.state()
 	if err != nil {
-		file.Close()
+		file.close()
 		p.fail(ctx, path, err)
 		return nil
 	}
@@ -65,8 +63,8 @@ func (p *contentPass) open(ctx context.Context, i int) *reading {
 func (r *reading) state() (fileState, error) {
 	r.from = time.Now()
 	var st unix.Stat_t
-	if err := ignoringEINTR(func() error { return unix.Fstat(int(r.file.Fd()), &st) }); err != nil {
-		return fileState{}, &os.PathError{Op: "fstat", Path: r.file.Name(), Err: err}
+	if err := r.file.stat(&st); err != nil {
+		return fileState{}, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return fileState{}, fmt.Errorf("%w: it is %s now, no longer a regular file", ErrChanged, typeName(st.Mode))
@@ -147,7 +145,7 @@ func (r *reading) failure() error {
 // finish makes sure that the file did not change while it was read, reading it again
 // if it did, and records the result.
 func (r *reading) finish(ctx context.Context) {
-	defer r.file.Close()
+	defer r.file.close()
 	path := r.p.files[r.i].Path
 	for attempt := 1; ; attempt++ {
 		if err := r.failure(); err != nil {
