@@ -78,7 +78,7 @@ type stateWriter struct {
 }
 
 func (w *stateWriter) write(clean bool) error {
-	err := w.put(&opState{next: w.t.nextIno}, &opCommit{seq: w.t.commits})
+	err := w.put(w.t.stateOp(false), &opCommit{seq: w.t.commits})
 	if err == nil {
 		err = w.nodes()
 	}
@@ -86,7 +86,7 @@ func (w *stateWriter) write(clean bool) error {
 		err = w.names()
 	}
 	if err == nil {
-		err = w.put(&opState{next: w.t.nextIno, clean: clean})
+		err = w.put(w.t.stateOp(clean))
 	}
 	if err == nil {
 		err = w.flush()

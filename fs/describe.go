@@ -78,8 +78,10 @@ func (d *describer) now(c *Change, f *found) {
 		d.file(c, f.n)
 	case unix.S_IFIFO:
 		c.Problem = "a named pipe cannot be stored in a manifest"
-	default:
+	case unix.S_IFSOCK:
 		c.Problem = "a socket cannot be stored in a manifest"
+	default:
+		c.Problem = "a device cannot be stored in a manifest"
 	}
 }
 

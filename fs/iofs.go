@@ -185,6 +185,10 @@ func fileMode(mode uint32) iofs.FileMode {
 		m |= iofs.ModeNamedPipe
 	case unix.S_IFSOCK:
 		m |= iofs.ModeSocket
+	case unix.S_IFCHR:
+		m |= iofs.ModeDevice | iofs.ModeCharDevice
+	case unix.S_IFBLK:
+		m |= iofs.ModeDevice
 	}
 	if mode&unix.S_ISUID != 0 {
 		m |= iofs.ModeSetuid

@@ -133,15 +133,13 @@ func (t *Tree) Symlink(dir Ino, name, text string, owner Owner) (Attr, error) {
 	return t.create(dir, name, unix.S_IFLNK|0o777, owner, func(rec *opCreate) { rec.text = text })
 }
 
-// Mknod makes an empty file, a fifo or a socket. Devices are refused: the mount is
-// nodev, and no manifest could hold them.
+// Mknod makes an empty file, a fifo, a socket or a device. Only files can be
+// committed.
 func (t *Tree) Mknod(dir Ino, name string, mode, rdev uint32, owner Owner) (Attr, error) {
 	switch mode & unix.S_IFMT {
 	case 0:
 		mode |= unix.S_IFREG
-	case unix.S_IFREG, unix.S_IFIFO, unix.S_IFSOCK:
-	case unix.S_IFCHR, unix.S_IFBLK:
-		return Attr{}, unix.EPERM
+	case unix.S_IFREG, unix.S_IFIFO, unix.S_IFSOCK, unix.S_IFCHR, unix.S_IFBLK:
 	default:
 		return Attr{}, unix.EINVAL
 	}

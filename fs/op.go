@@ -1,7 +1,9 @@
 package fs
 
 import (
+	"os"
 	"slices"
+	"strings"
 
 	"github.com/snapfs/snapfs/fs/internal/extent"
 	"github.com/snapfs/snapfs/manifest"
@@ -332,17 +334,33 @@ func (o *opCommit) apply(t *Tree)          { t.commits = max(t.commits, o.seq) }
 
 // opState starts the records of a process, and starts and ends those of a compacted
 // log. A log that ends with a clean one was closed in order: the sizes and times in
-// it need no check against the data files.
+// it need no check against the data files. The boot ID tells whether the system has
+// run on since.
 type opState struct {
 	next  Ino
 	clean bool
+	boot  string
 }
 
 func (o *opState) append(b []byte) []byte {
-	return appendBool(appendUint(append(b, tagState), uint64(o.next)), o.clean)
+	return appendString(appendBool(appendUint(append(b, tagState), uint64(o.next)), o.clean), o.boot)
 }
 
 func (o *opState) apply(t *Tree) { t.nextIno = max(t.nextIno, o.next) }
+
+// stateOp returns the record of the running system.
+func (t *Tree) stateOp(clean bool) *opState {
+	return &opState{next: t.nextIno, clean: clean, boot: bootID()}
+}
+
+// bootID names the run of the operating system, "" when it does not tell.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
 
 // applyTo applies a nodeOp that was read from the log. An op on an inode that does
 // not exist belongs to a file that was unlinked while it was open.

@@ -160,7 +160,7 @@ func (r *opReader) next() op {
 	case tagCommit:
 		return &opCommit{seq: int(r.u32())}
 	case tagState:
-		return &opState{next: r.ino(), clean: r.bool()}
+		return &opState{next: r.ino(), clean: r.bool(), boot: r.string()}
 	}
 	r.err = fmt.Errorf("unknown operation %d: this overlay was written by a newer snapfs", tag)
 	return nil

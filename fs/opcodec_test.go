@@ -27,7 +27,7 @@ var everyOp = []op{
 	&opHashes{ino: 5, hashes: []manifest.Hash{manifest.Sum(nil), ""}},
 	&opDirty{ino: 5, chunk: 3},
 	&opCommit{seq: 12},
-	&opState{next: 1<<41 + 1, clean: true},
+	&opState{next: 1<<41 + 1, clean: true, boot: "b"},
 }
 
 var allowOps = cmp.AllowUnexported(opCreate{}, opBase{}, opAttr{}, opEntry{}, opXattr{}, opExtent{}, opTruncate{}, opData{},

@@ -76,11 +76,11 @@ func (d *Dir) EntryAttr(i int) (Dirent, Attr, bool) { return d.entry(i, true) }
 func (d *Dir) entry(i int, plus bool) (Dirent, Attr, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.t.mu.RLock()
-	defer d.t.mu.RUnlock()
 	if !d.listed {
 		d.list()
 	}
+	d.t.mu.RLock()
+	defer d.t.mu.RUnlock()
 	var e Dirent
 	switch {
 	case i < len(d.names):
@@ -109,47 +109,45 @@ func (d *Dir) entry(i int, plus bool) (Dirent, Attr, bool) {
 	return e, a, true
 }
 
-// list takes down the names of the directory. It needs t.mu.
+// list takes down the names of the directory. It needs d.mu.
 func (d *Dir) list() {
 	d.listed = true
 	d.names, d.first, d.end = nil, 0, 0
+	d.t.mu.RLock()
 	n := d.t.nodes[d.ino]
-	if n == nil {
+	switch {
+	case n == nil:
 		d.first, d.end = d.t.base.children(uint32(d.ino))
-		return
-	}
-	if len(n.dir.names) == 0 && n.dir.row != 0 {
+	case len(n.dir.names) == 0 && n.dir.row != 0:
 		d.first, d.end = d.t.base.children(n.dir.row)
-		return
+	default:
+		d.names = d.t.names(n)
 	}
-	d.names = d.t.names(n)
+	d.t.mu.RUnlock()
+	slices.SortFunc(d.names, byName) // which takes its time in a large directory
 }
 
-// names returns the entries of a directory node, sorted by name. It needs t.mu.
+func byName(a, b dirName) int { return strings.Compare(a.name, b.name) }
+
+// names returns the entries of a directory node, in no order. It needs t.mu.
 func (t *Tree) names(n *node) []dirName {
-	added := make([]dirName, 0, len(n.dir.names))
+	list := make([]dirName, 0, len(n.dir.names))
+	if n.dir.row != 0 {
+		first, end := t.base.children(n.dir.row)
+		list = slices.Grow(list, int(end-first))
+		for r := first; r < end; r++ {
+			name := t.base.name(r)
+			if _, changed := n.dir.names[name]; !changed {
+				list = append(list, dirName{name, Ino(r)})
+			}
+		}
+	}
 	for name, ino := range n.dir.names {
 		if ino != 0 {
-			added = append(added, dirName{name, ino})
+			list = append(list, dirName{name, ino})
 		}
 	}
-	slices.SortFunc(added, func(a, b dirName) int { return strings.Compare(a.name, b.name) })
-	if n.dir.row == 0 {
-		return added
-	}
-	first, end := t.base.children(n.dir.row)
-	list := make([]dirName, 0, len(added)+int(end-first))
-	for r := first; r < end; r++ {
-		name := t.base.name(r)
-		for len(added) > 0 && added[0].name < name {
-			list = append(list, added[0])
-			added = added[1:]
-		}
-		if _, changed := n.dir.names[name]; !changed {
-			list = append(list, dirName{name, Ino(r)})
-		}
-	}
-	return append(list, added...)
+	return list
 }
 
 // Statfs describes the file system that the overlay lies on; a read-only tree

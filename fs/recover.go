@@ -27,11 +27,14 @@ func (t *Tree) recover() error {
 	if !fresh {
 		t.nodes = make(map[Ino]*node, fi.Size()/nodeBytes)
 	}
-	clean := false
+	var last opState
 	apply := func(o op) {
 		o.apply(t)
-		s, ok := o.(*opState)
-		clean = ok && s.clean
+		if s, ok := o.(*opState); ok {
+			last = *s
+		} else {
+			last.clean = false
+		}
 	}
 	var r opReader
 	t.ov.log, err = wal.Open(path, func(payload []byte) error {
@@ -46,7 +49,7 @@ func (t *Tree) recover() error {
 	if err != nil {
 		return fmt.Errorf("open overlay log: %w", err)
 	}
-	if err := t.settle(fresh, clean); err != nil {
+	if err := t.settle(fresh, last); err != nil {
 		return errors.Join(err, t.ov.log.Close())
 	}
 	return nil
@@ -67,15 +70,18 @@ func (t *Tree) checkFresh() error {
 	return nil
 }
 
-// settle completes the state that the log has left.
-func (t *Tree) settle(fresh, clean bool) error {
+// settle completes the state that the log has left, last being its last opState.
+func (t *Tree) settle(fresh bool, last opState) error {
 	t.ov.perNode.Store(nodeBytes)
 	t.countSubdirs(t.dropUnlinked())
-	if fresh || clean {
-		// Not clean any more: writes to data files may leave no other record.
-		return t.log(&opState{next: t.nextIno})
+	now := t.stateOp(false)
+	if !fresh && !last.clean {
+		if err := t.adoptData(last.boot != now.boot); err != nil {
+			return err
+		}
 	}
-	return t.adoptData()
+	// From here on writes to data files may leave no other record.
+	return t.log(now)
 }
 
 // dropUnlinked forgets the inodes that had no name when the last process ended, and
@@ -120,38 +126,60 @@ func (t *Tree) countSubdirs(dirs []*node) {
 // adoptData takes size and modification time of written files from their data
 // files, which is where writes leave them, and removes data files that nobody
 // refers to: those of deleted files, and of writes that were never acknowledged.
-func (t *Tree) adoptData() error {
-	names, err := readNames(filepath.Join(t.ov.dir, dataDir))
+//
+// When the system has been started anew, and so may have lost power, what was never
+// synced may be lost in any order, and data files may be shorter than the log says,
+// or absent.
+func (t *Tree) adoptData(rebooted bool) error {
+	found, orphans, err := t.listData()
 	if err != nil {
 		return err
 	}
-	found := make(map[Ino]bool, len(names))
-	for _, name := range names {
-		ino, err := strconv.ParseUint(name, 16, 64)
-		if err != nil {
-			continue // not ours: leave it alone
-		}
-		n := t.nodes[Ino(ino)]
-		if n == nil || n.file == nil || !n.file.data {
-			if err := os.Remove(filepath.Join(t.ov.dir, dataDir, name)); err != nil {
-				return err
-			}
-			continue
-		}
-		found[Ino(ino)] = true
-		if err := t.adopt(n); err != nil {
-			return err
+	for ino, n := range t.nodes {
+		if n.file != nil && n.file.data && !found[ino] && !rebooted {
+			return fmt.Errorf("%w: the content of %s is missing: no file %s", ErrDamaged, t.path(ino), t.ov.dataPath(ino))
 		}
 	}
 	for ino, n := range t.nodes {
-		if n.file != nil && n.file.data && !found[ino] {
-			return fmt.Errorf("%w: the content of %s is missing: no file %s", ErrDamaged, t.path(ino), t.ov.dataPath(ino))
+		switch {
+		case n.file == nil || !n.file.data:
+		case found[ino]:
+			err = t.adopt(n, rebooted)
+		default:
+			err = t.forgetData(n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range orphans {
+		if err := os.Remove(filepath.Join(t.ov.dir, dataDir, name)); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (t *Tree) adopt(n *node) error {
+// listData returns which inodes have the data file that they should have, and the
+// names of those data files that nobody refers to.
+func (t *Tree) listData() (found map[Ino]bool, orphans []string, err error) {
+	names, err := readNames(filepath.Join(t.ov.dir, dataDir))
+	found = make(map[Ino]bool, len(names))
+	for _, name := range names {
+		ino, err := strconv.ParseUint(name, 16, 64)
+		if err != nil {
+			continue // not ours: leave it alone
+		}
+		if n := t.nodes[Ino(ino)]; n != nil && n.file != nil && n.file.data {
+			found[Ino(ino)] = true
+		} else {
+			orphans = append(orphans, name)
+		}
+	}
+	return found, orphans, err
+}
+
+func (t *Tree) adopt(n *node, rebooted bool) error {
 	path := t.ov.dataPath(n.ino)
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
@@ -160,12 +188,21 @@ func (t *Tree) adopt(n *node) error {
 	n.size = st.Size
 	n.mtime = st.Mtim.Nano()
 	n.ctime = max(n.ctime, st.Mtim.Nano())
-	if n.file.limit <= n.size {
+	switch {
+	case n.file.limit <= n.size:
 		return nil
+	case rebooted: // it was made shortly before, and has not got its size
+		n.size = n.file.limit
+		return os.Truncate(path, n.size)
 	}
 	// A truncation whose record is missing. It must not be forgotten again: the file
 	// may grow before the next crash, and what was cut off would come back.
 	return t.logNode(n, &opTruncate{ino: n.ino, limit: n.size})
+}
+
+// forgetData takes back the writes to a file that were never synced.
+func (t *Tree) forgetData(n *node) error {
+	return t.logNode(n, &opContent{ino: n.ino, row: n.file.row, size: n.file.limit, limit: n.file.limit})
 }
 
 func readNames(dir string) ([]string, error) {

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -74,10 +75,12 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-// names lists a directory, which need not have a node.
+// names lists a directory, which need not have a node, sorted by name.
 func (w *walker) names(ino Ino, n *node) []dirName {
 	if n != nil {
-		return w.t.names(n)
+		list := w.t.names(n)
+		slices.SortFunc(list, byName)
+		return list
 	}
 	first, end := w.t.base.children(uint32(ino))
 	list := make([]dirName, 0, end-first)

@@ -11,13 +11,15 @@ import (
 
 // HashXattr is the read-only extended attribute that shows the content hash of a
 // file whose content has not changed since the base or the last commit. A file in
-// chunks shows the hashes of its chunks, separated by commas.
+// chunks shows the hashes of its chunks, separated by commas. It is not listed: tools
+// that copy attributes would fail to copy it.
 const HashXattr = "user.snapfs.hash"
 
 // Limits of extended attributes, as in Linux.
 const (
 	maxXattrName  = 255
 	maxXattrValue = 64 << 10
+	maxXattrTotal = 1 << 20 // names and values of one inode
 )
 
 // GetXattr returns an extended attribute, or ENODATA.
@@ -69,20 +71,17 @@ func (t *Tree) hashXattr(ino Ino) string {
 	return strings.Join(parts, ",")
 }
 
-// ListXattr returns the names of the extended attributes, sorted.
+// ListXattr returns the names of the extended attributes that were set, sorted.
 func (t *Tree) ListXattr(ino Ino) ([]string, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	var names []string
-	if n := t.nodes[ino]; n != nil {
-		n.mu.Lock()
-		names = slices.Sorted(maps.Keys(n.xattrs))
-		n.mu.Unlock()
+	n := t.nodes[ino]
+	if n == nil {
+		return nil, nil
 	}
-	if t.hashXattr(ino) != "" {
-		names = append(names, HashXattr)
-	}
-	return names, nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Sorted(maps.Keys(n.xattrs)), nil
 }
 
 // SetXattr sets an extended attribute. Flags are XATTR_CREATE and XATTR_REPLACE.
@@ -99,8 +98,14 @@ func (t *Tree) SetXattr(ino Ino, name string, value []byte, flags uint32) error 
 	defer t.release(n)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	_, exists := n.xattrs[name]
+	old, exists := n.xattrs[name]
+	total := len(name) + len(value) - len(old)
+	for k, v := range n.xattrs {
+		total += len(k) + len(v)
+	}
 	switch {
+	case total > maxXattrTotal:
+		return unix.ENOSPC
 	case flags&unix.XATTR_CREATE != 0 && exists:
 		return unix.EEXIST
 	case flags&unix.XATTR_REPLACE != 0 && !exists:
