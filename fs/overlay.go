@@ -20,6 +20,7 @@ import (
 const (
 	lockFile   = "lock"
 	metaFile   = "overlay.json"
+	goneFile   = "overlay.gone" // what metaFile becomes when the overlay is deleted
 	logFile    = "log"
 	dataDir    = "data"
 	commitsDir = "commits"
@@ -69,6 +70,9 @@ func (t *Tree) openOverlay(dir string) (err error) {
 			ov.lock.Unlock()
 		}
 	}()
+	if err := finishRemoval(dir); err != nil {
+		return err
+	}
 	info, err := t.checkInfo(dir)
 	if err != nil {
 		return err

@@ -78,14 +78,34 @@ func RemoveOverlay(dir string) error {
 		return err
 	}
 	defer ov.lock.Unlock()
-	// The description goes first: without it, what a crash leaves is refused.
-	for _, name := range []string{metaFile, dataDir, commitsDir, logFile, lockFile} {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
-			return err
-		}
+	// At once there is no overlay any more. The rest may take time, and be cut short.
+	err = os.Rename(filepath.Join(dir, metaFile), filepath.Join(dir, goneFile))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := removeParts(dir, dataDir, commitsDir, logFile, metaFile, goneFile, lockFile); err != nil {
+		return err
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
 		return err
+	}
+	return nil
+}
+
+// finishRemoval deletes what a RemoveOverlay that was killed has left in dir.
+func finishRemoval(dir string) error {
+	if _, err := os.Lstat(filepath.Join(dir, goneFile)); err != nil {
+		return nil
+	}
+	return removeParts(dir, dataDir, commitsDir, logFile, goneFile)
+}
+
+// removeParts deletes parts of an overlay, in order.
+func removeParts(dir string, names ...string) error {
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,5 +87,37 @@ func writer(dir string) {
 			return
 		}
 		fmt.Println(i)
+	}
+}
+
+// TestKilledBeforeTheManifestIsDelivered kills the mount process when everything of a
+// commit has happened but the last step, which hangs: the changes are not published, and
+// the next commit publishes them.
+func TestKilledBeforeTheManifestIsDelivered(t *testing.T) {
+	w := small(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	w.env = append(w.env, "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1")
+	w.ok("mount", "a.json", "mnt", "--overlay", "overlay")
+	w.write("mnt/new", "new")
+	commit := exec.Command(program, "commit", "mnt", "-o", "s3://bucket/d.json?path-style=1&endpoint=http://"+silent.Addr().String())
+	commit.Dir, commit.Env = w.dir, w.env
+	if err := commit.Start(); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	syscall.Kill(w.status("mnt").PID, syscall.SIGKILL)
+	commit.Wait() // it fails
+	w.ok("mount", "a.json", "mnt", "--overlay", "overlay")
+	w.ok("umount", "mnt", "--diff-out", "d.json")
+	if got := w.ok("manifest", "cat", "d.json", "new"); got != "new" {
+		t.Errorf("the diff has %q", got)
 	}
 }

@@ -172,7 +172,20 @@ func replaceFile(name string, text func(io.Writer) error) error {
 	if err := file.CloseAtomicallyReplace(); err != nil {
 		return unhide(name, err)
 	}
-	dir, err := os.Open(filepath.Dir(at.path))
+	return syncDir(at.path)
+}
+
+// Rename gives a file in the same directory another name, durably.
+func Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return syncDir(to)
+}
+
+// syncDir makes the names in the directory of a file durable.
+func syncDir(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}

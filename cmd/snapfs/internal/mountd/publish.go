@@ -259,19 +259,38 @@ func (p *publication) write(ctx context.Context, diff *manifest.SnapshotDiff) er
 	if err != nil {
 		return err
 	}
-	seq := s.Tree.Commits() + 1
-	kept := fs.CommitPath(s.Config.Overlay, seq)
-	if err := docs.WriteFile(kept, text); err != nil {
+	if err := p.record(text, func() error { return p.deliver(ctx, diff, composed) }, next); err != nil {
 		return err
 	}
-	if err := p.deliver(ctx, diff, composed); err != nil {
-		return errors.Join(err, os.Remove(kept))
+	p.out.ParentHash = diff.ParentHash
+	s.parentHash = ""
+	return nil
+}
+
+// record keeps the text of the diff in the overlay, where it counts as published only
+// once it was delivered: after a crash before that, the same changes are published
+// again. After a crash behind it, they are in the parent, or are published twice.
+func (p *publication) record(text []byte, deliver func() error, next *fs.Base) error {
+	s := p.s
+	earlier, err := fs.OverlayCommits(s.Config.Overlay)
+	if err != nil {
+		return err
+	}
+	seq := max(s.Tree.Commits(), len(earlier)) + 1
+	kept := fs.CommitPath(s.Config.Overlay, seq)
+	pending := kept + ".pending"
+	if err := docs.WriteFile(pending, text); err != nil {
+		return err
+	}
+	if err := deliver(); err != nil {
+		return errors.Join(err, os.Remove(pending))
+	}
+	if err := docs.Rename(pending, kept); err != nil {
+		return err
 	}
 	if err := s.Tree.Committed(p.cut, next, seq); err != nil {
 		return fmt.Errorf("note the commit in the overlay: %w", err)
 	}
-	p.out.ParentHash = diff.ParentHash
-	s.parentHash = ""
 	return nil
 }
 
