@@ -110,24 +110,36 @@ func (p *contentPass) run(parent context.Context, todo []int) error {
 		p.tally.expect(1, p.files[i].Size)
 	}
 	var fresh []int
+	run := p.taskSize(len(todo))
 	for batch := range slices.Chunk(todo, lookupBatch) {
 		hits := p.lookup(batch)
+		var known, unknown []int // positions in the batch; files
 		for k, i := range batch {
 			switch {
-			case ctx.Err() != nil:
 			case hits != nil && hits[k] != nil:
-				p.reuse(ctx, i, hits[k])
+				known = append(known, k)
 			case p.cache != nil && tickRemains(p.files[i].ModTime) > 0:
 				fresh = append(fresh, i)
 			default:
-				p.read(ctx, i)
+				unknown = append(unknown, i)
 			}
+		}
+		for some := range slices.Chunk(known, run) {
+			p.group.Go(func() error {
+				for _, k := range some {
+					p.reuse(ctx, batch[k], hits[k])
+				}
+				return nil
+			})
+		}
+		for some := range slices.Chunk(unknown, run) {
+			p.read(ctx, some)
 		}
 	}
 	_ = p.group.Wait() // failures are collected, workers return none
 	p.readFresh(ctx, fresh)
 	for _, i := range p.again {
-		p.read(ctx, i)
+		p.read(ctx, []int{i})
 	}
 	_ = p.group.Wait()
 	p.memory.flush(p.cache)
@@ -141,7 +153,7 @@ func (p *contentPass) readFresh(ctx context.Context, fresh []int) {
 		if wait := tickRemains(p.files[i].ModTime); wait > 0 {
 			sleep(ctx, wait)
 		}
-		p.read(ctx, i)
+		p.read(ctx, []int{i})
 	}
 }
 
@@ -202,23 +214,23 @@ func knownHashes(rows []HashRow) []manifest.Hash {
 
 // reuse takes remembered hashes, provided that their content needs no more work.
 func (p *contentPass) reuse(ctx context.Context, i int, hashes []manifest.Hash) {
+	if ctx.Err() != nil {
+		return
+	}
 	f := p.files[i]
 	setHashes(&f, hashes)
-	p.group.Go(func() error {
-		ok, err := p.sink.present(ctx, f.Blobs(p.chunk))
-		switch {
-		case err != nil:
-			p.fail(ctx, f.Path, err)
-		case ok:
-			p.files[i] = f
-			p.tally.skip(1, f.Size)
-		default:
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.again = append(p.again, i)
-		}
-		return nil
-	})
+	ok, err := p.sink.present(ctx, f.Blobs(p.chunk))
+	switch {
+	case err != nil:
+		p.fail(ctx, f.Path, err)
+	case ok:
+		p.files[i] = f
+		p.tally.skip(1, f.Size)
+	default:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.again = append(p.again, i)
+	}
 }
 
 func setHashes(f *manifest.File, hashes []manifest.Hash) {
@@ -229,19 +241,42 @@ func setHashes(f *manifest.File, hashes []manifest.Hash) {
 	}
 }
 
-// read starts reading one file: in one task, or in one for each chunk.
-func (p *contentPass) read(ctx context.Context, i int) {
-	if ctx.Err() != nil {
+// taskSize returns how many small files one task handles, of n: a task of its own for
+// each would cost as much as the work. All workers are busy with a few tasks each.
+func (p *contentPass) taskSize(n int) int {
+	return min(max(1, n/(8*p.workers)), 32)
+}
+
+// read starts reading some files: the small ones in one task, those with several pieces
+// in one for each piece.
+func (p *contentPass) read(ctx context.Context, list []int) {
+	var whole []int
+	for _, i := range list {
+		if pieces(p.files[i].Size, p.chunk) == 1 {
+			whole = append(whole, i)
+		} else {
+			p.readPieces(ctx, i)
+		}
+	}
+	if len(whole) == 0 {
 		return
 	}
-	if pieces(p.files[i].Size, p.chunk) == 1 {
-		p.group.Go(func() error {
+	p.group.Go(func() error {
+		for _, i := range whole {
+			if ctx.Err() != nil {
+				break
+			}
 			if r := p.open(ctx, i); r != nil {
 				r.pieces(ctx)
 				r.finish(ctx)
 			}
-			return nil
-		})
+		}
+		return nil
+	})
+}
+
+func (p *contentPass) readPieces(ctx context.Context, i int) {
+	if ctx.Err() != nil {
 		return
 	}
 	r := p.open(ctx, i)
