@@ -211,12 +211,10 @@ func (f *File) Sync() error {
 	if err != nil {
 		return err
 	}
-	if file != nil {
-		if err := unix.Fdatasync(int(file.Fd())); err != nil {
-			return err
-		}
+	if file == nil {
+		return f.t.ov.sync()
 	}
-	return f.t.ov.sync()
+	return both(f.t.ov.sync, func() error { return unix.Fdatasync(int(file.Fd())) })
 }
 
 // Close ends the use of the file.

@@ -53,7 +53,13 @@ func TestModel(t *testing.T) {
 			"5 compact": func(t *rapid.T) { t.Log("compact"); tree.compact() },
 			"6 crash":   again("crash", tree.crash),
 			"7 reopen":  again("reopen", tree.reopen),
-			"":          func(t *rapid.T) { m.Compare(t); tree.checkCut(t) },
+			"": func(t *rapid.T) {
+				m.Compare(t)
+				tree.checkCut(t)
+				if err := tree.tree.checkInvariants(); err != nil {
+					t.Fatal(err)
+				}
+			},
 		})
 	})
 }

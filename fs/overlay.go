@@ -201,12 +201,14 @@ func (o *overlay) makeRoom(do func() error) error {
 
 func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// sync makes everything durable that the log and the data directory name.
-func (o *overlay) sync() error {
-	if err := o.syncNames(); err != nil {
-		return err
-	}
-	return o.log.Sync()
+// sync makes the log and the names of the data files durable.
+func (o *overlay) sync() error { return both(o.log.Sync, o.syncNames) }
+
+// both runs two flushes at the same time: most file systems make one of them.
+func both(a, b func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- a() }()
+	return errors.Join(b(), <-done)
 }
 
 // syncNames makes the names of all data files durable. Goroutines that call it at
