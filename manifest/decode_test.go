@@ -354,6 +354,20 @@ func TestV2023TextIsADiffOnRequest(t *testing.T) {
 	checkError(t, err, "expected a manifest of kind diff, got snapshot")
 }
 
+// Spec/gaps.md G-32: what we would not read we do not write.
+func TestEncodersValidate(t *testing.T) {
+	twice := &Snapshot{ChunkSize: WholeFile, Files: []File{hashed("a"), hashed("a")}}
+	var out strings.Builder
+	checkError(t, EncodeV2023(&out, twice), "duplicate path: a")
+	checkError(t, EncodeV2025(&out, twice), "duplicate path: a")
+	checkError(t, EncodeV2025(&out, abs([]File{hashed("a")})), "expected absolute path, got: a")
+	checkError(t, EncodeV2023(&out, &Snapshot{ChunkSize: WholeFile, Files: []File{hashed("../a")}}), `".."`)
+	checkError(t, EncodeV2025(&out, relDiff([]File{{Path: "a", Deleted: true, Hash: testHash}})), "no data fields")
+	if out.Len() != 0 {
+		t.Errorf("wrote %s", &out)
+	}
+}
+
 // The text does not depend on the order of the entries in memory.
 func TestEncodeIsDeterministic(t *testing.T) {
 	m := abs([]File{hashed("/b/😀"), hashed("/b/\ufffd"), hashed("/a-b/x"), hashed("/a/b/x"), {Path: "/l", Target: "/a/b"}}, Dir{Path: "/z"}, Dir{Path: "/a/c"})

@@ -91,6 +91,22 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+// Spec/gaps.md G-20: drives are what the reference makes of them, on every system, but a
+// character of several bytes after the colon is dropped as a whole instead of a panic, and
+// the double slash of UNC paths becomes one.
+func TestNormalizeDrives(t *testing.T) {
+	for path, want := range map[string]string{
+		"C:": "C:/", "C:a/b": "C:/b", "C:é": "C:/", "C:é/x": "C:/x", "C:日本/x": "C:/本/x", "c:x": "c:/", "//server/share": "/server/share", `\\server\share`: `\\server\share`,
+	} {
+		if got := NormalizePath(path); got != want {
+			t.Errorf("NormalizePath(%q) = %q, want %q", path, got, want)
+		}
+	}
+	if !IsAbsPath("c:x") || !IsAbsPath(`\\server`) || IsAbsPath(`\server`) || IsAbsPath("é:x") {
+		t.Error("the absolute paths are others than those of the reference")
+	}
+}
+
 func TestComparePaths(t *testing.T) {
 	inOrder := []string{"", "Z", "a", "a b", "a-b/x", "a/b/x", "a/x", "ab", "é", "\u07ff", "\ud7ff", "😀", "😁", "\ue000", "\ufffd"}
 	for i, a := range inOrder {

@@ -392,7 +392,11 @@ func TestDownloadRefusesHostileManifests(t *testing.T) {
 			wantTree(t, dir)
 		})
 	}
-	abs := &manifest.AbsSnapshot{ChunkSize: 1, Files: []manifest.File{{Path: "/somewhere/else", Hash: good.Hash, Size: 1}}}
+	abs := &manifest.AbsSnapshot{ChunkSize: 1, Files: []manifest.File{{Path: "relative", Hash: good.Hash, Size: 1}}}
+	if _, _, err := Download(t.Context(), abs, s, DownloadOptions{}); !errors.Is(err, manifest.ErrInvalid) {
+		t.Errorf("download_relative_path_raises_error: %v", err)
+	}
+	abs.Files[0].Path = "/somewhere/else"
 	if _, _, err := Download(t.Context(), abs, s, DownloadOptions{Root: t.TempDir()}); !errors.Is(err, ErrUnsafe) {
 		t.Errorf("a file outside of the root gives %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/snapfs/snapfs/manifest"
@@ -370,8 +371,9 @@ func backtrack(tokens []globToken, path string) bool {
 		}
 		path = path[first.step(path):]
 	}
-	for _, r := range path {
-		return tokens[0].matchesRune(r) && backtrack(tokens[1:], path[len(string(r)):])
+	if path == "" {
+		return false
 	}
-	return false
+	r, n := utf8.DecodeRuneInString(path)
+	return tokens[0].matchesRune(r) && backtrack(tokens[1:], path[n:])
 }

@@ -226,6 +226,16 @@ func TestComposeAbsolute(t *testing.T) {
 	sameWords(t, "C:/ C:/a/ C:/a/b", got[manifest.Abs, manifest.Full](t)(Compose(absSnap("C:/a/b"))))
 }
 
+// v2023_decode_as_diff_can_feed_compose_snapshot_with_diffs: what a task wrote, laid over
+// its inputs.
+func TestComposeWithV2023Text(t *testing.T) {
+	var text strings.Builder
+	must(t, manifest.EncodeV2023(&text, snap("b=xx d/e")))
+	d, err := manifest.DecodeAs[manifest.Rel, manifest.Diff](strings.NewReader(text.String()))
+	must(t, err)
+	sameWords(t, "a b=xx d/ d/c d/e", got[manifest.Rel, manifest.Full](t)(Compose(snap("a b=x d/ d/c"), d)))
+}
+
 func TestComposeDiffs(t *testing.T) {
 	tests := []struct {
 		name  string
