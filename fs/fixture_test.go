@@ -43,6 +43,7 @@ type fixture struct {
 	t        failer
 	blobs    blobs
 	base     *Base
+	last     *Base  // parent of the next commit, nil for the base
 	dir      string // overlay
 	uid, gid uint32
 	tree     *Tree
@@ -99,7 +100,9 @@ func (f *fixture) entry(path, content string, mtime int64) manifest.File {
 
 func (f *fixture) open() {
 	f.t.Helper()
-	tree, err := New(f.base, f.blobs, f.dir, Options{UID: f.uid, GID: f.gid, Umask: 0o022, Info: OverlayInfo{BaseID: "base"}})
+	tree, err := New(f.base, f.blobs, f.dir, Options{
+		UID: f.uid, GID: f.gid, Umask: 0o022, Parent: f.last, Info: OverlayInfo{BaseID: "base"},
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,10 +50,11 @@ func TestModel(t *testing.T) {
 			return func(t *rapid.T) { t.Log(what); m.CloseAll(); do() }
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"1 step": m.Step, "2 step": m.Step, "3 step": m.Step, "4 step": m.Step,
-			"5 compact": func(t *rapid.T) { t.Log("compact"); tree.compact() },
-			"6 crash":   again("crash", tree.crash),
-			"7 reopen":  again("reopen", tree.reopen),
+			"1 step": m.Step, "2 step": m.Step, "3 step": m.Step, "4 step": m.Step, "5 step": m.Step, "6 step": m.Step,
+			"7 compact": func(t *rapid.T) { t.Log("compact"); tree.compact() },
+			"8 commit":  func(t *rapid.T) { t.Log("commit"); tree.commit(t) },
+			"90 crash":  again("crash", tree.crash),
+			"91 reopen": again("reopen", tree.reopen),
 			"": func(t *rapid.T) {
 				m.Compare(t)
 				tree.checkCut(t)
@@ -76,7 +78,8 @@ func fastDir() string {
 // modelBase has what the machine stumbles over: nested directories, files in
 // several chunks, an empty file, links.
 var modelBase = []string{
-	"a/a/a=0123456789abcdefghijklmno", "a/a/b=12345678", "a/b=123456789", "a/c->nowhere", "b/c/b=", "c=01234567abcdefgh", "b/a/",
+	"a/a/a=0123456789abcdefghijklmno", "a/a/b=12345678", "a/a/d/b=one", "a/b=123456789", "a/c->nowhere",
+	"b/a/d/b=another", "b/c/b=", "b/d/", "c=01234567abcdefgh",
 }
 
 // treeTarget runs operations on a Tree as the kernel would: it walks paths, checks
@@ -257,54 +260,112 @@ func describeFile(content string, runnable bool, mtime int64) string {
 	return fmt.Sprintf("file %q runnable %v mtime %d", content, runnable, mtime)
 }
 
-// checkCut checks the law of checkpoints: the base with all changes applied is the
+// checkCut checks the law of checkpoints: the parent with all changes applied is the
 // tree.
 func (x *treeTarget) checkCut(t *rapid.T) {
-	got := maps.Clone(x.start)
 	cut := x.tree.Checkpoint()
 	defer cut.Close()
-	for _, c := range cut.Changes {
-		switch {
-		case c.Kind == Deleted:
-			delete(got, c.Path)
-		case c.Problem != "":
-			delete(got, c.Path)
-		case c.Dir:
-			got[c.Path] = "dir"
-		case c.New.IsLink():
-			got[c.Path] = "link " + c.New.Target
-		default:
-			got[c.Path] = describeFile(x.published(t, &c), c.New.Runnable, c.New.ModTime)
-		}
-	}
+	got := x.withChanges(t, cut)
 	if want := x.entries(); !maps.Equal(got, want) {
-		t.Fatalf("base + changes is not the tree: %s\nchanges: %+v", cmp.Diff(want, got), cut.Changes)
+		t.Fatalf("parent + changes is not the tree: %s\nchanges: %+v", cmp.Diff(want, got), cut.Changes)
 	}
 }
 
-// published returns the content that a commit would make of a change.
-func (x *treeTarget) published(t *rapid.T, c *Change) string {
-	f := c.New
-	if c.Content != nil {
-		var hashes []manifest.Hash
-		for _, chunk := range c.Content.Chunks {
-			if chunk.Hash == "" {
-				p := make([]byte, chunk.Len)
-				if _, err := c.Content.ReaderAt(context.Background()).ReadAt(p, chunk.Off); err != nil {
-					t.Fatal(err)
-				}
-				chunk.Hash = x.blobs.put(p)
-			}
-			hashes = append(hashes, chunk.Hash)
+// withChanges applies the changes of a cut to what the parent holds.
+func (x *treeTarget) withChanges(t *rapid.T, cut *Cut) map[string]string {
+	all := maps.Clone(x.start)
+	for _, c := range cut.Changes {
+		switch {
+		case c.Kind == Deleted, c.Problem != "":
+			delete(all, c.Path)
+		case c.Dir:
+			all[c.Path] = "dir"
+		case c.New.IsLink():
+			all[c.Path] = "link " + c.New.Target
+		default:
+			f := x.published(t, &c)
+			all[c.Path] = describeFile(x.stored(t, f), f.Runnable, f.ModTime)
 		}
-		f = c.Content.Resolve(f, hashes)
 	}
+	return all
+}
+
+// commit publishes everything, as the mount does.
+func (x *treeTarget) commit(t *rapid.T) {
+	cut := x.tree.Checkpoint()
+	defer cut.Close()
+	dirs, files := make(map[string]bool), make(map[string]manifest.File)
+	old := x.tree.Parent().Snapshot()
+	for _, d := range old.Dirs {
+		dirs[d.Path] = true
+	}
+	for _, f := range old.Files {
+		files[f.Path] = f
+	}
+	for _, c := range cut.Changes {
+		switch {
+		case c.Kind == Deleted, c.Problem != "":
+			delete(dirs, c.Path)
+			delete(files, c.Path)
+		case c.Dir:
+			dirs[c.Path] = true
+		case c.New.IsLink():
+			files[c.Path] = c.New
+		default:
+			files[c.Path] = x.published(t, &c)
+		}
+	}
+	next := &manifest.Snapshot{HashAlg: old.HashAlg, ChunkSize: old.ChunkSize}
+	for _, path := range slices.Sorted(maps.Keys(dirs)) {
+		next.Dirs = append(next.Dirs, manifest.Dir{Path: path})
+	}
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		next.Files = append(next.Files, files[path])
+	}
+	parent, err := NewBase(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.start = x.withChanges(t, cut)
+	if err := x.tree.Committed(cut, parent, x.tree.Commits()+1); err != nil {
+		t.Fatal(err)
+	}
+	x.last = parent
+	for _, c := range x.tree.Changes() {
+		if c.Problem == "" {
+			t.Fatalf("a change is left after a commit: %+v", c)
+		}
+	}
+}
+
+// published returns the entry that a commit would make of a changed file, and puts
+// its content into the store.
+func (x *treeTarget) published(t *rapid.T, c *Change) manifest.File {
+	if c.Content == nil {
+		return c.New
+	}
+	var hashes []manifest.Hash
+	for _, chunk := range c.Content.Chunks {
+		if chunk.Hash == "" {
+			p := make([]byte, chunk.Len)
+			if _, err := c.Content.ReaderAt(context.Background()).ReadAt(p, chunk.Off); err != nil {
+				t.Fatal(err)
+			}
+			chunk.Hash = x.blobs.put(p)
+		}
+		hashes = append(hashes, chunk.Hash)
+	}
+	return c.Content.Resolve(c.New, hashes)
+}
+
+// stored returns the content of a manifest entry.
+func (x *treeTarget) stored(t *rapid.T, f manifest.File) string {
 	var content []byte
 	for _, b := range f.Blobs(testChunk) {
 		content = append(content, x.blobs[b.Hash]...)
 	}
 	if int64(len(content)) != f.Size {
-		t.Fatalf("%s: %d bytes in blobs, size %d", c.Path, len(content), f.Size)
+		t.Fatalf("%s: %d bytes in blobs, size %d", f.Path, len(content), f.Size)
 	}
 	return string(content)
 }

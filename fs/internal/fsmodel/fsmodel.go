@@ -141,8 +141,14 @@ func NewMachine(reference, subject Target, c Config) *Machine {
 	return &Machine{Config: c, Reference: reference, Subject: subject, kinds: kinds()}
 }
 
-// Step draws an operation, runs it on both and compares the answers.
+// Step draws up to four operations, runs them on both and compares the answers.
 func (m *Machine) Step(t *rapid.T) {
+	for range 1 + uniform(t, 4) {
+		m.step(t)
+	}
+}
+
+func (m *Machine) step(t *rapid.T) {
 	op := m.draw(t)
 	m.do(t, op)
 	if op.Kind == Open || op.Kind == Tmpfile || op.Kind == Close {
