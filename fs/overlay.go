@@ -125,6 +125,10 @@ func lockOverlay(dir string) (*overlay, error) {
 		closing: make(chan struct{}),
 	}
 	ok, err := ov.lock.TryLock()
+	for try := 0; err == nil && !ok && try < 5; try++ {
+		time.Sleep(5 * time.Millisecond) // somebody may just be looking: OverlayInUse
+		ok, err = ov.lock.TryLock()
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("lock overlay %s: %w", dir, err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/snapfs/snapfs/manifest"
 	"golang.org/x/sys/unix"
@@ -208,6 +209,30 @@ func TestOverlayIsLockedAndKnowsItsBase(t *testing.T) {
 		t.Fatalf("other base: %v", err)
 	}
 	f.open()
+}
+
+// TestLookingAtAnOverlayDoesNotKeepItShut asks all the time whether an overlay is in
+// use while it is opened again and again.
+func TestLookingAtAnOverlayDoesNotKeepItShut(t *testing.T) {
+	f := newFixture(t, story...)
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+				OverlayInUse(f.dir)
+			}
+		}
+	}()
+	for range 50 {
+		f.crash()
+	}
+	close(stop)
+	<-done
 }
 
 func TestReadOnlyTree(t *testing.T) {
