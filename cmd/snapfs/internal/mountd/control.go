@@ -215,7 +215,7 @@ func (c *Client) call(ctx context.Context, path string, req, resp any) error {
 		return &failure.Error{
 			Code: failure.Failed, Err: err,
 			Message: fmt.Sprintf("the process of the mount (pid %d) ended before it answered", c.Info.PID),
-			Hint:    "its log " + c.Info.Log + " says why; the changes are in " + c.Info.Overlay,
+			Hint:    "its log " + c.Info.Log + " says why; the changes are in " + c.Info.Overlay + ", or in the diff manifest if that was written",
 		}
 	}
 	defer r.Body.Close()
