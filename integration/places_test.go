@@ -1,9 +1,13 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestOutputInsideMount asks the process of a mount to write to its own mount. It
@@ -92,4 +96,76 @@ func TestSpecialOutputs(t *testing.T) {
 	w.write("mnt/new", "new")
 	w.shell(`"` + program + `" commit mnt -o /dev/stdout | grep -q '"new"'`)
 	w.ok("umount", "mnt")
+}
+
+// TestCommitToBrokenStdout commits to a stdout that takes nothing. The commit counts
+// then, so the manifest must be left somewhere, and the message must say where.
+func TestCommitToBrokenStdout(t *testing.T) {
+	w := newWorld(t)
+	w.write("dir/f", "content")
+	w.ok("snapshot", "dir", "-o", "a.json")
+	w.ok("mount", "a.json", "mnt")
+	for i, redirect := range []string{"> /dev/full", "| true"} {
+		name := fmt.Sprint("new", i)
+		w.write("mnt/"+name, name)
+		r := w.exec("bash", "-o", "pipefail", "-c", `"`+program+`" commit mnt -o - `+redirect)
+		_, path, found := strings.Cut(strings.TrimSpace(r.stderr), "its manifest is ")
+		if !found {
+			if r.code == 0 && i == 1 {
+				continue // the reader went too late to be missed
+			}
+			t.Fatalf("%s: exit %d, %s", redirect, r.code, r.stderr)
+		}
+		if got := w.ok("manifest", "cat", path, name); got != name {
+			t.Errorf("%s: the diff holds %q", redirect, got)
+		}
+	}
+	w.write("mnt/more", "")
+	if got := w.ok("commit", "mnt", "-o", "-"); !strings.Contains(got, `"more"`) {
+		t.Errorf("the diff is %s", got)
+	}
+	left, err := filepath.Glob(w.path("home/.local/state/snapfs/diffs/*"))
+	if err != nil || len(left) > 2 {
+		t.Errorf("left over: %v, %v", left, err)
+	}
+	w.ok("umount", "mnt")
+}
+
+// TestKeepAttributes unmounts a tree of which only attributes have changed that no
+// manifest can hold: they were to be kept, so they are.
+func TestKeepAttributes(t *testing.T) {
+	w := newWorld(t)
+	w.write("dir/f", "content")
+	w.write("dir/g", "content")
+	w.ok("snapshot", "dir", "-o", "a.json")
+	w.ok("mount", "a.json", "mnt", "--on-unmount", "keep")
+	if err := os.Chmod(w.path("mnt/f"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)
+	if err := os.Chtimes(w.path("mnt/g"), old, old); err != nil {
+		t.Fatal(err)
+	}
+	w.ok("umount", "mnt")
+	w.ok("mount", "a.json", "mnt", "--on-unmount", "keep")
+	if fi, err := os.Stat(w.path("mnt/f")); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("the mode is lost: %v, %v", fi.Mode(), err)
+	}
+	if fi, err := os.Stat(w.path("mnt/g")); err != nil || !fi.ModTime().Equal(old) {
+		t.Errorf("the time is lost: %v, %v", fi.ModTime(), err)
+	}
+	w.ok("umount", "mnt")
+}
+
+// TestMountWithoutHome mounts as a service does that has no home directory.
+func TestMountWithoutHome(t *testing.T) {
+	w := newWorld(t)
+	w.write("dir/f", "content")
+	w.ok("snapshot", "dir", "-o", "a.json", "--store", "store")
+	homeless := *w
+	homeless.env = slices.DeleteFunc(slices.Clone(w.env), func(v string) bool { return strings.HasPrefix(v, "HOME=") })
+	homeless.ok("mount", "a.json", "mnt", "--store", "store", "--cache-dir", "cache", "--overlay", "overlay")
+	w.write("mnt/new", "new")
+	homeless.ok("commit", "mnt", "-o", "d.json")
+	homeless.ok("umount", "mnt")
 }

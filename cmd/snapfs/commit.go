@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/dustin/go-humanize"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/docs"
@@ -70,9 +74,23 @@ func (p *program) commit(c *cli.Context) error {
 		p.warn("the %s format cannot hold: %s", opts.Format, d)
 	}
 	if opts.Inline {
-		return p.docs(c).Write(c.Context, c.String("output"), []byte(done.Text))
+		return p.handOver(c, done)
 	}
 	return p.result(done, func() error { return p.printCommit(done) })
+}
+
+// handOver writes the manifest of a commit where the process of the mount could not. The
+// commit has happened by then: the file that holds the manifest meanwhile is deleted
+// only when that has succeeded.
+func (p *program) handOver(c *cli.Context, done *mountd.Published) error {
+	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error like others
+	err := p.docs(c).Write(c.Context, c.String("output"), []byte(done.Text))
+	if err = errors.Join(err, p.flush()); err == nil {
+		return os.Remove(done.Manifest)
+	}
+	e := *failure.Classify(err)
+	e.Hint = "the commit itself has succeeded, and its manifest is " + done.Manifest
+	return &e
 }
 
 // runCommit asks the process of the mount, or without one opens the overlay itself.

@@ -37,7 +37,7 @@ func ignoreEmptyVariables() {
 // run is the program: arguments in, exit code out.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) failure.Code {
 	buffered := bufio.NewWriterSize(stdout, 64<<10) // lists are long
-	p := &program{stdin: stdin, stdout: buffered, stderr: stderr}
+	p := &program{stdin: stdin, stdout: buffered, stderr: stderr, flush: buffered.Flush}
 	ctx, stop := signalContext()
 	defer stop()
 	app := p.app()
@@ -91,6 +91,7 @@ func codeOf(sig os.Signal) failure.Code {
 type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	flush          func() error // hands what stdout has taken to those who read it
 	json           bool
 	quiet          bool
 	code           failure.Code // of a run that succeeded, when it is not OK

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"errors"
+
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
 	"github.com/urfave/cli/v2"
@@ -45,13 +48,19 @@ func (p *program) umount(c *cli.Context) error {
 		return p.umountDead(dir, err)
 	}
 	done, err := client.Unmount(c.Context, req)
+	if errors.Is(err, context.Canceled) {
+		return &failure.Error{
+			Code: failure.Interrupted, Message: err.Error(), Err: err,
+			Hint: "unmounting goes on in the background; `snapfs status` lists the mount until it has ended",
+		}
+	}
 	if err != nil && client.Died(c.Context) {
 		return p.umountDead(dir, err)
 	}
 	if err != nil {
 		return err
 	}
-	if done.Kept != "" && !done.Pending {
+	if done.Changes > 0 && !done.Pending {
 		p.code = failure.Differences
 	}
 	if done.Commit != nil {
@@ -65,8 +74,11 @@ func (p *program) printUnmounted(done *mountd.Unmounted) error {
 		p.note("detached; what is left is committed when the last process lets go of it (until then: %s)", done.Kept)
 		return nil
 	}
-	if done.Kept != "" {
+	switch {
+	case done.Changes > 0:
 		p.warn("%s kept in %s", count(done.Changes, "uncommitted change"), done.Kept)
+	case done.Kept != "":
+		p.note("nothing to commit; what no manifest can hold, like times and attributes, is kept in %s", done.Kept)
 	}
 	if done.Commit == nil {
 		return nil

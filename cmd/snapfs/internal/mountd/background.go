@@ -87,11 +87,13 @@ func awaitReport(cmd *exec.Cmd, r io.Reader, logPath string) (Info, error) {
 // openLog opens the log of the mount at a mount point.
 func openLog(mountPoint string) (string, *os.File, error) {
 	dir, err := dirs.Logs()
-	if err != nil {
-		return "", nil, err
+	if err == nil {
+		err = os.MkdirAll(dir, 0o700)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", nil, err
+	if err != nil { // no home, or one that cannot be written to: the mount may need none
+		if dir, err = dirs.Runtime(); err != nil {
+			return "", nil, err
+		}
 	}
 	path := filepath.Join(dir, string(manifest.Sum([]byte(mountPoint)))[:16]+".log")
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)

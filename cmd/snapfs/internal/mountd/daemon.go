@@ -279,17 +279,23 @@ func (d *daemon) end(ctx context.Context, req UnmountRequest) (*Unmounted, error
 	if !keep {
 		out.Commit, err = d.publishRest(ctx, req)
 	}
-	if out.Changes = s.changes(); out.Changes > 0 {
+	out.Changes = s.changes()
+	if out.Changes > 0 || keep && s.unpublishable() {
 		out.Kept = s.Config.Overlay
 	}
 	err = errors.Join(err, s.Close())
 	if err != nil {
 		e := *failure.Classify(err)
 		e.Message += fmt.Sprintf("\nthe changes are kept in %s", s.Config.Overlay)
-		e.Hint = strings.TrimPrefix(e.Hint+"; then `snapfs commit --overlay "+s.Config.Overlay+"` goes on", "; ")
+		goOn := "`snapfs commit --overlay " + s.Config.Overlay + "` goes on"
+		if e.Hint == "" {
+			e.Hint = goOn
+		} else {
+			e.Hint += "; then " + goOn
+		}
 		return out, &e
 	}
-	if out.Changes > 0 {
+	if out.Kept != "" {
 		return out, nil
 	}
 	return out, s.discardOverlay()

@@ -25,7 +25,7 @@ import (
 // PublishOptions say what a commit writes.
 type PublishOptions struct {
 	Output    string          `json:"output,omitempty"` // file, or s3:// URL
-	Inline    bool            `json:"inline,omitempty"` // return the text instead of writing it to Output
+	Inline    bool            `json:"inline,omitempty"` // return the text, and leave it in a file for the client to delete
 	Format    manifest.Format `json:"format,omitempty"` // "" for v2025
 	Full      bool            `json:"full,omitempty"`   // write the composed snapshot instead of the diff
 	KeepMtime bool            `json:"keep_mtime,omitempty"`
@@ -310,10 +310,25 @@ func (p *publication) deliver(ctx context.Context, diff *manifest.SnapshotDiff, 
 	p.out.Hash = manifest.Sum(text)
 	if p.opts.Inline {
 		p.out.Text = string(text)
-		return nil
+		p.out.Manifest, err = p.s.saveInline(text)
+		return err
 	}
 	p.out.Manifest = p.opts.Output
 	return p.s.IO.Write(ctx, p.opts.Output, text)
+}
+
+// saveInline keeps the text of a manifest that goes to the client. It counts as
+// published, so it must not be lost with the client.
+func (s *Session) saveInline(text []byte) (path string, err error) {
+	dir, err := dirs.Diffs()
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "inline-"+string(manifest.Sum(text))+".json")
+	return path, docs.WriteFile(path, text)
 }
 
 // DiffPath returns where a commit without a named output goes: the place chosen at

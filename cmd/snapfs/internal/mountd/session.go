@@ -251,6 +251,12 @@ func (s *Session) loadParent(ctx context.Context) (*fs.Base, error) {
 // published.
 func (s *Session) changes() int { return len(Summarize(s.Tree.Changes())) }
 
+// unpublishable reports whether the overlay may hold what no commit publishes, like
+// times, modes and extended attributes, and none has dropped yet.
+func (s *Session) unpublishable() bool {
+	return s.Tree.Commits() == 0 && s.Tree.Stats().Nodes > 0
+}
+
 // Close releases the overlay, the cache and the store.
 func (s *Session) Close() error {
 	return errors.Join(s.Tree.Close(), s.Cache.Close())
