@@ -194,12 +194,12 @@ func (d *decoder) checkHeader() error {
 }
 
 // finish checks a manifest whose entries are complete.
-func finish[P PathStyle, K Kind](m *Manifest[P, K], d defect) (Any, error) {
-	set, err := m.validate(d)
+func finish[P PathStyle, K Kind](m *Manifest[P, K], known knowledge) (Any, error) {
+	set, err := m.validate(known)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.checkSafe(set); err != nil {
+	if err := m.checkSafe(set, known); err != nil {
 		return nil, err
 	}
 	return m, nil

@@ -6,8 +6,9 @@ import (
 
 // decoder reads the text of a manifest once, from front to back. Members may come in
 // any order and any member may be repeated (the last one counts), so the format is
-// known and names can be expanded only at the end. Until then entries keep their
-// names as written, and mistakes other than those of the JSON are remembered.
+// known only at the end, and until then mistakes other than those of the JSON are
+// remembered. Names of files are resolved as they are read when the directories stand
+// before them, as they do in canonical text; otherwise at the end.
 type decoder struct {
 	scan       *jsonscan.Scanner
 	maxEntries int
@@ -24,6 +25,8 @@ type decoder struct {
 	pathsOK bool
 	files   fileList // of v2025
 	dirs    dirList
+	names   resolver
+	vet     vetting
 }
 
 // member is a member of the top-level object that should be a string.
@@ -79,10 +82,14 @@ func (d *decoder) readMember(key []byte) {
 		d.pathsOK = d.readFiles(&d.paths, (*decoder).readV2023File)
 	case "files":
 		d.files = fileList{}
+		d.names.begin(d.dirs, max(d.textSize, s.Offset()))
+		d.vet = vetting{}
 		d.readFiles(&d.files, (*decoder).readV2025File)
+		d.names.end(len(d.files.files))
 	case "dirs":
 		d.dirs = dirList{}
 		d.readDirs()
+		d.names.dirsChanged()
 	default:
 		s.Skip()
 	}

@@ -79,6 +79,6 @@ func (d *decoder) buildV2023(doc *Document) error {
 	}
 	var err error
 	doc.DeclaredTotal = d.total
-	doc.Manifest, err = finish(m, d.paths.defect)
+	doc.Manifest, err = finish(m, knowledge{defect: d.paths.defect})
 	return err
 }

@@ -1,10 +1,5 @@
 package manifest
 
-import (
-	"strconv"
-	"strings"
-)
-
 // The values of specificationVersion.
 const (
 	specSnapshot     = "relative-manifest-snapshot-beta-2025-12"
@@ -33,7 +28,7 @@ func (d *decoder) readV2025File(f *File) (flaw, broken error) {
 	for key, more := s.NextKey(); more; key, more = s.NextKey() {
 		switch string(key) {
 		case "name":
-			f.Path, hasName = d.readName()
+			f.Path, hasName = d.readPath()
 		case "hash":
 			var hash string
 			hash, has.hash = d.readName()
@@ -49,7 +44,7 @@ func (d *decoder) readV2025File(f *File) (flaw, broken error) {
 		case "chunkhashes":
 			f.Chunks, has.chunks = d.readChunks()
 		case "symlink":
-			f.Target, has.link = d.readLink()
+			f.Target, has.link = d.readLink(hasName)
 		default:
 			s.Skip()
 		}
@@ -58,13 +53,15 @@ func (d *decoder) readV2025File(f *File) (flaw, broken error) {
 		return nil, invalidf("file entry missing 'name' (at byte %d)", at)
 	}
 	f.Size, f.ModTime = int64(size), int64(mtime)
-	if err := has.check(f); err != nil {
-		return err, nil
+	if flaw = has.check(f); flaw == nil {
+		flaw = checkRange(f.Path, size, mtime)
 	}
-	return checkRange(f.Path, size, mtime), nil
+	d.vet.file(f, flaw == nil && d.names.plain)
+	return flaw, nil
 }
 
-func (d *decoder) readLink() (target string, ok bool) {
+// readLink reads the value of "symlink". Half tells that the path of the link is known.
+func (d *decoder) readLink(half bool) (target string, ok bool) {
 	s := d.scan
 	if !s.OpenObject() {
 		s.Skip()
@@ -72,13 +69,53 @@ func (d *decoder) readLink() (target string, ok bool) {
 	}
 	for key, more := s.NextKey(); more; key, more = s.NextKey() {
 		if string(key) == "name" {
-			target, ok = d.readName()
+			target, ok = d.readTarget(half)
 		} else {
 			s.Skip()
 		}
 	}
 	return target, ok
 }
+
+// readPath consumes a value and keeps it when it is a string: as the path that it names,
+// or as written when that cannot be known yet.
+func (d *decoder) readPath() (path string, ok bool) {
+	text, ok := d.scan.Text()
+	if !ok || !d.names.on {
+		if d.names.files == d.at() {
+			d.names.half = false
+		}
+		return d.arena.bytes(text), ok
+	}
+	path, err := d.names.resolve(text)
+	if err != nil {
+		d.names.stop(d.at(), false)
+		return d.arena.bytes(text), true
+	}
+	if !d.names.plain {
+		path = NormalizePath(path)
+	}
+	return path, true
+}
+
+// readTarget is readPath for the target of a link.
+func (d *decoder) readTarget(half bool) (target string, ok bool) {
+	text, ok := d.scan.Text()
+	if !ok || !d.names.on {
+		return d.arena.bytes(text), ok
+	}
+	plain := d.names.plain
+	target, err := d.names.resolve(text)
+	if err != nil {
+		d.names.stop(d.at(), half)
+		return d.arena.bytes(text), true
+	}
+	d.names.plain = plain
+	return normalTarget(target), true
+}
+
+// at returns the index of the file that is being read.
+func (d *decoder) at() int { return len(d.files.files) - 1 }
 
 // readChunks reads the strings of an array and drops everything else in it.
 func (d *decoder) readChunks() (chunks []Hash, ok bool) {
@@ -130,7 +167,7 @@ func (d *decoder) buildV2025(doc *Document) error {
 	if err := d.checkHeader(); err != nil {
 		return err
 	}
-	if err := d.expandAll(); err != nil {
+	if err := d.resolveAll(); err != nil {
 		return err
 	}
 	doc.DeclaredTotal = d.total
@@ -161,80 +198,5 @@ func assemble[P PathStyle, K Kind](d *decoder) (Any, error) {
 	if d.chunkOK {
 		m.ChunkSize = d.chunk
 	}
-	return finish(m, d.files.defect)
-}
-
-// expandAll replaces the names of all entries by their paths.
-func (d *decoder) expandAll() error {
-	e := expander{dirs: make([]string, 0, len(d.dirs.dirs)), room: 64<<20 + 16*d.scan.Offset()}
-	dirs := d.dirs.dirs
-	for i := range dirs {
-		path, err := e.expand(dirs[i].Path)
-		if err != nil {
-			return err
-		}
-		e.dirs = append(e.dirs, path)
-		dirs[i].Path = NormalizePath(path)
-	}
-	if d.dirs.broken != nil {
-		return d.dirs.broken
-	}
-	files := d.files.files
-	for i := range files {
-		path, err := e.expand(files[i].Path)
-		if err != nil {
-			return err
-		}
-		files[i].Path = NormalizePath(path)
-		if files[i].Target != "" {
-			if files[i].Target, err = e.expandTarget(files[i].Target); err != nil {
-				return err
-			}
-		}
-	}
-	return d.files.broken
-}
-
-// expandTarget expands the target of a link. It is brought into normal form only
-// where that cannot change what it means: ".." behind another link is not lexical.
-// CheckSafe refuses what is left.
-func (e *expander) expandTarget(name string) (string, error) {
-	target, err := e.expand(name)
-	if err != nil || strings.Contains(target, "..") {
-		return target, err
-	}
-	return NormalizePath(target), nil
-}
-
-// expander resolves the "$N/" references of names (spec/formats.md §3.6).
-type expander struct {
-	dirs  []string // paths of the directories so far, not normalised
-	arena arena
-	room  int64 // bytes of paths that may still be built
-}
-
-func (e *expander) expand(name string) (string, error) {
-	ref, rest, slash := strings.Cut(name, "/")
-	if !slash || ref == "" || len(ref) == 2 && hasDrive(ref) {
-		return name, nil // no reference: G-01 for drives
-	}
-	if ref[0] != '$' {
-		return "", invalidf("Invalid path format '%s': paths with '/' must use $N/ reference", name)
-	}
-	n, err := strconv.ParseUint(strings.TrimPrefix(ref[1:], "+"), 10, 64)
-	if err != nil || strings.HasPrefix(ref, "$++") {
-		return "", invalidf("Invalid directory reference '%s': expected $N/component format", name)
-	}
-	if n >= uint64(len(e.dirs)) {
-		return "", invalidf("Invalid directory reference '%s': index %d not found", name, n)
-	}
-	dir := e.dirs[n]
-	size := len(dir) + 1 + len(rest)
-	if size > MaxPathLen {
-		return "", invalidf("path of '%s' is longer than %d bytes", name, MaxPathLen)
-	}
-	if e.room -= int64(size); e.room < 0 {
-		return "", invalidf("paths are too long for the size of the text")
-	}
-	return e.arena.join(dir, rest), nil
+	return finish(m, knowledge{defect: d.files.defect, vetted: covers(&d.vet, m), chunked: d.vet.chunked})
 }

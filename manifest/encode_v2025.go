@@ -39,11 +39,11 @@ func (m *Manifest[P, K]) check() (*pathSet, error) {
 	if !utf8.ValidString(string(m.ParentHash)) {
 		return nil, invalidf("parentManifestHash is not valid UTF-8: %q", string(m.ParentHash))
 	}
-	set, err := m.validate(defect{})
+	set, err := m.validate(knowledge{})
 	if err != nil {
 		return nil, err
 	}
-	return set, m.checkSafe(set)
+	return set, m.checkSafe(set, knowledge{})
 }
 
 func encodeV2025[P PathStyle, K Kind](w io.Writer, m *Manifest[P, K], spec string) error {

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func FuzzDecode(f *testing.F) {
@@ -95,4 +98,58 @@ func FuzzNormalizePath(f *testing.F) {
 			t.Errorf("%q changed to %q, but was reported normal", path, got)
 		}
 	})
+}
+
+// FuzzMemberOrder reads a text as it is and with its files in front. Canonical text has
+// them behind the directories, where names are resolved and entries are checked as they
+// are read; in front, that is left to passes over the whole manifest. Both must agree.
+func FuzzMemberOrder(f *testing.F) {
+	for _, members := range []string{
+		`"dirs":[{"name":"d"},{"name":"$0/e"}],"files":[{"hash":"h","mtime":1,"name":"$1/a","size":1},{"mtime":1,"name":"b","size":1}]`,
+		`"dirs":[{"name":"d"}],"files":[{"name":"$0/a","symlink":{"name":"$0/b"}},{"name":"l","symlink":{"name":"$7/b"}}]`,
+		`"dirs":[{"name":"d"}],"files":[{"name":"l","symlink":{"name":"$7/b"},"name":"$0/l"},{"name":"$+0/m","symlink":{"name":"../x"}}]`,
+		`"dirs":[{"name":"d"}],"files":[{"mtime":1,"name":"d","size":1},{"mtime":1,"name":"$0/x","size":1}]`,
+		`"dirs":[{"name":"a/../b"},{"name":"."}],"files":[{"mtime":1,"name":"$1/x","size":1},{"mtime":1,"name":"$0/..","size":1}]`,
+		`"dirs":[{"name":"."}],"files":[{"mtime":1,"name":"$0/c:","size":1},{"mtime":1,"name":"b","size":9223372036854775807},{"mtime":1,"name":"a","size":1}]`,
+		`"dirs":[{"name":"d"}],"fileChunkSizeBytes":4,"files":[{"chunkhashes":["x"],"mtime":1,"name":"$0/a","size":5}]`,
+		`"files":[{"delete":true,"name":"$0/a"},{"delete":true,"name":"b","size":1}],"dirs":[{"name":"d","delete":true}]`,
+	} {
+		for _, spec := range []string{specSnapshot, specSnapshotDiff, specAbsSnapshot, specAbsDiff} {
+			f.Add([]byte(`{` + members + `,"hashAlg":"xxh128","specificationVersion":"` + spec + `","totalSize":1}`))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var members map[string]json.RawMessage
+		if !utf8.Valid(text) || json.Unmarshal(text, &members) != nil || members["files"] == nil {
+			return
+		}
+		turned := append([]byte(`{"files":`), members["files"]...)
+		delete(members, "files")
+		for name, value := range members {
+			key, err := json.Marshal(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			turned = append(append(append(append(turned, ','), key...), ':'), value...)
+		}
+		turned = append(turned, '}')
+		one, oneErr := Decode(bytes.NewReader(text))
+		other, otherErr := Decode(bytes.NewReader(turned))
+		if (oneErr == nil) != (otherErr == nil) && !repeatsDirs(oneErr) {
+			t.Fatalf("%s\n%v\n%v", text, oneErr, otherErr)
+		}
+		if oneErr != nil || otherErr != nil {
+			return
+		}
+		if diff := cmp.Diff(one, other, cmp.AllowUnexported(Snapshot{}, SnapshotDiff{}, AbsSnapshot{}, AbsSnapshotDiff{})); diff != "" {
+			t.Fatalf("%s\n%s", text, diff)
+		}
+		if err := errors.Join(one.Validate(), one.CheckSafe()); err != nil {
+			t.Fatalf("%s\naccepted, although %v", text, err)
+		}
+	})
+}
+
+func repeatsDirs(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "dirs occurs again")
 }

@@ -26,8 +26,9 @@ type pathSet struct {
 }
 
 // newPathSet returns the set of all entries. Where several entries share a path,
-// the set holds the first of them, and clash is called with each of the others.
-func newPathSet(files []File, dirs []Dir, clash func(first, other int)) *pathSet {
+// the set holds the first of them, and clash is called with each of the others. Sorted
+// tells that the files are known to be sorted, and each to have a path of its own.
+func newPathSet(files []File, dirs []Dir, sorted bool, clash func(first, other int)) *pathSet {
 	s := &pathSet{files: files, dirs: dirs, twins: map[string]bool{}}
 	found := func(first, other int) {
 		if first < len(files) && other >= len(files) {
@@ -35,7 +36,7 @@ func newPathSet(files []File, dirs []Dir, clash func(first, other int)) *pathSet
 		}
 		clash(first, other)
 	}
-	if s.sorted = ascending(files, dirs); s.sorted {
+	if s.sorted = (sorted || ascendingFiles(files)) && ascendingDirs(dirs); s.sorted {
 		s.mergeClashes(found)
 		return s
 	}
@@ -55,12 +56,16 @@ func newPathSet(files []File, dirs []Dir, clash func(first, other int)) *pathSet
 	return s
 }
 
-func ascending(files []File, dirs []Dir) bool {
+func ascendingFiles(files []File) bool {
 	for i := 1; i < len(files); i++ {
 		if files[i-1].Path >= files[i].Path {
 			return false
 		}
 	}
+	return true
+}
+
+func ascendingDirs(dirs []Dir) bool {
 	for i := 1; i < len(dirs); i++ {
 		if dirs[i-1].Path >= dirs[i].Path {
 			return false

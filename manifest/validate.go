@@ -51,7 +51,7 @@ func (Diff) checkDeleted(bool) error { return nil }
 // A diff may delete a file and have a directory at the same path, or the other way
 // round: that is how a file turns into a directory (spec/gaps.md G-04).
 func (m *Manifest[P, K]) Validate() error {
-	_, err := m.validate(defect{})
+	_, err := m.validate(knowledge{})
 	return err
 }
 
@@ -62,20 +62,21 @@ type defect struct {
 	err error
 }
 
+// knowledge is what the decoder knows about the files of a manifest.
+type knowledge struct {
+	defect
+	vetted  bool // nothing is wrong with them, but perhaps the number of their chunks, and they are sorted
+	chunked bool // valid when vetted: some have chunks
+}
+
 // validate is Validate; the defect, if there is one, is reported in its place of
 // the order. The set of all paths is returned for further checks.
-func (m *Manifest[P, K]) validate(d defect) (*pathSet, error) {
+func (m *Manifest[P, K]) validate(known knowledge) (*pathSet, error) {
 	if m.ChunkSize != WholeFile && m.ChunkSize <= 0 {
 		return nil, invalidf("invalid fileChunkSizeBytes: got %d, must be -1 (WHOLE_FILE_CHUNK_SIZE) or a positive integer", m.ChunkSize)
 	}
-	for i := range m.Files {
-		if err := m.checkEntry(m.Files[i].Path, m.Files[i].Deleted); err != nil {
-			return nil, err
-		}
-		if d.err != nil && d.at == i {
-			return nil, d.err
-		}
-		if err := m.checkFile(&m.Files[i]); err != nil {
+	if !known.vetted {
+		if err := m.checkFiles(known.defect); err != nil {
 			return nil, err
 		}
 	}
@@ -84,17 +85,37 @@ func (m *Manifest[P, K]) validate(d defect) (*pathSet, error) {
 			return nil, err
 		}
 	}
-	for i := range m.Files {
-		if f := &m.Files[i]; len(f.Chunks) > 0 {
-			if err := checkChunks(f, m.ChunkSize); err != nil {
-				return nil, err
+	if !known.vetted || known.chunked {
+		for i := range m.Files {
+			if f := &m.Files[i]; len(f.Chunks) > 0 {
+				if err := checkChunks(f, m.ChunkSize); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
-	if err := m.checkTotal(); err != nil {
-		return nil, err
+	if !known.vetted {
+		if err := m.checkTotal(); err != nil {
+			return nil, err
+		}
 	}
-	return m.checkUnique()
+	return m.checkUnique(known.vetted)
+}
+
+// checkFiles checks all files by themselves, but for the number of their chunks.
+func (m *Manifest[P, K]) checkFiles(d defect) error {
+	for i := range m.Files {
+		if err := m.checkEntry(m.Files[i].Path, m.Files[i].Deleted); err != nil {
+			return err
+		}
+		if d.err != nil && d.at == i {
+			return d.err
+		}
+		if err := m.checkFile(&m.Files[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *Manifest[P, K]) checkEntry(path string, deleted bool) error {
@@ -161,10 +182,11 @@ func (m *Manifest[P, K]) checkTotal() error {
 }
 
 // checkUnique reports a path that occurs twice. The set it returns holds the file
-// where a diff has a file and a directory at one path.
-func (m *Manifest[P, K]) checkUnique() (*pathSet, error) {
+// where a diff has a file and a directory at one path. Sorted tells that the files are
+// known to be sorted.
+func (m *Manifest[P, K]) checkUnique(sorted bool) (*pathSet, error) {
 	var err error
-	set := newPathSet(m.Files, m.Dirs, func(first, other int) {
+	set := newPathSet(m.Files, m.Dirs, sorted, func(first, other int) {
 		if err == nil && !m.mayClash(first, other) {
 			err = invalidf("duplicate path: %s", pathAt(m.Files, m.Dirs, other))
 		}
