@@ -100,7 +100,8 @@ func (w *stateWriter) nodes() error {
 			continue
 		}
 		if n.ino < firstOverlayIno {
-			if err := w.put(&opBase{ino: n.ino, home: w.t.isHome(n)}); err != nil {
+			moved := n.dir != nil && n.dir.moved
+			if err := w.put(&opBase{ino: n.ino, home: w.t.isHome(n), moved: moved}); err != nil {
 				return err
 			}
 		}

@@ -91,7 +91,7 @@ func (t *Tree) Checkpoint() *Cut {
 	t.mu.RLock()
 	w := walker{t: t, parent: t.parent, found: make([]found, 0, len(t.nodes))}
 	d := describer{t: t, parent: t.parent, mountPoint: t.opts.MountPoint, cut: &Cut{t: t}}
-	w.dir("", RootIno, uint32(RootIno), true)
+	w.dir("", RootIno, uint32(RootIno), place{inPlace: true, steady: true})
 	t.mu.RUnlock()
 	d.cut.Changes = make([]Change, 0, len(w.found))
 	for i := range w.found {

@@ -66,6 +66,36 @@ func TestModel(t *testing.T) {
 	})
 }
 
+// TestCommitWhileADirectoryIsElsewhere moves a base directory away and another thing
+// to its place, commits, and moves it back: its contents, which nobody has touched,
+// are changes now.
+func TestCommitWhileADirectoryIsElsewhere(t *testing.T) {
+	for _, between := range []string{"nothing", "crash", "reopen", "compact"} {
+		t.Run(between, func(t *testing.T) {
+			x := newTreeTarget(t, t.TempDir())
+			defer x.close()
+			x.rename("a/a/d", "away")
+			x.rename("b/a/d", "a/a/d") // with a file of the same name
+			x.commit(t)
+			switch between {
+			case "crash":
+				x.crash()
+			case "reopen":
+				x.reopen()
+			case "compact":
+				x.compact()
+			}
+			x.checkCut(t)
+			x.rename("a/a/d", "b/a/d")
+			x.rename("away", "a/a/d")
+			x.reopen()
+			x.checkCut(t)
+			x.commit(t)
+			x.checkCut(t)
+		})
+	}
+}
+
 // fastDir returns a directory where syncing costs nothing, if there is one.
 func fastDir() string {
 	const shm = "/dev/shm"
@@ -86,7 +116,7 @@ var modelBase = []string{
 // what the kernel checks, and holds a reference to every file that is open.
 type treeTarget struct {
 	fixture
-	rt    *rapid.T
+	rt    failer
 	slots [fsmodel.Slots]slot
 	start map[string]string // what the base holds; see entries
 }
@@ -98,7 +128,7 @@ type slot struct {
 	tmp    bool // it has never had a name
 }
 
-func newTreeTarget(t *rapid.T, dir string) *treeTarget {
+func newTreeTarget(t failer, dir string) *treeTarget {
 	f := fixture{t: t, blobs: blobs{}, dir: filepath.Join(dir, "overlay"), uid: uint32(os.Getuid()), gid: uint32(os.Getgid())}
 	f.build(modelBase)
 	x := &treeTarget{fixture: f, rt: t}
@@ -262,7 +292,7 @@ func describeFile(content string, runnable bool, mtime int64) string {
 
 // checkCut checks the law of checkpoints: the parent with all changes applied is the
 // tree.
-func (x *treeTarget) checkCut(t *rapid.T) {
+func (x *treeTarget) checkCut(t failer) {
 	cut := x.tree.Checkpoint()
 	defer cut.Close()
 	got := x.withChanges(t, cut)
@@ -272,7 +302,7 @@ func (x *treeTarget) checkCut(t *rapid.T) {
 }
 
 // withChanges applies the changes of a cut to what the parent holds.
-func (x *treeTarget) withChanges(t *rapid.T, cut *Cut) map[string]string {
+func (x *treeTarget) withChanges(t failer, cut *Cut) map[string]string {
 	all := maps.Clone(x.start)
 	for _, c := range cut.Changes {
 		switch {
@@ -291,7 +321,7 @@ func (x *treeTarget) withChanges(t *rapid.T, cut *Cut) map[string]string {
 }
 
 // commit publishes everything, as the mount does.
-func (x *treeTarget) commit(t *rapid.T) {
+func (x *treeTarget) commit(t failer) {
 	cut := x.tree.Checkpoint()
 	defer cut.Close()
 	dirs, files := make(map[string]bool), make(map[string]manifest.File)
@@ -340,7 +370,7 @@ func (x *treeTarget) commit(t *rapid.T) {
 
 // published returns the entry that a commit would make of a changed file, and puts
 // its content into the store.
-func (x *treeTarget) published(t *rapid.T, c *Change) manifest.File {
+func (x *treeTarget) published(t failer, c *Change) manifest.File {
 	if c.Content == nil {
 		return c.New
 	}
@@ -359,7 +389,7 @@ func (x *treeTarget) published(t *rapid.T, c *Change) manifest.File {
 }
 
 // stored returns the content of a manifest entry.
-func (x *treeTarget) stored(t *rapid.T, f manifest.File) string {
+func (x *treeTarget) stored(t failer, f manifest.File) string {
 	var content []byte
 	for _, b := range f.Blobs(testChunk) {
 		content = append(content, x.blobs[b.Hash]...)

@@ -49,6 +49,7 @@ type dirState struct {
 	row     uint32         // base directory whose children show through, 0 for none
 	names   map[string]Ino // names that differ from the base; 0 is a whiteout
 	subdirs uint32         // number of child directories, base ones included
+	moved   bool           // a base directory that is, or once was, somewhere else
 }
 
 // fileState is the content of a regular file.

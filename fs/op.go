@@ -69,19 +69,24 @@ func (o *opCreate) apply(t *Tree) {
 }
 
 // opBase starts the records of a base entry in a compacted log. It says whether the
-// entry has its name in the base.
+// entry has its name in the base, and whether it is a directory that did not always.
 type opBase struct {
-	ino  Ino
-	home bool
+	ino   Ino
+	home  bool
+	moved bool
 }
 
 func (o *opBase) append(b []byte) []byte {
-	return appendBool(appendUint(append(b, tagBase), uint64(o.ino)), o.home)
+	b = appendUint(append(b, tagBase), uint64(o.ino))
+	return appendBool(appendBool(b, o.home), o.moved)
 }
 
 func (o *opBase) apply(t *Tree) {
-	if t.nodes[o.ino] == nil && t.base.has(o.ino) {
-		t.addRow(o.ino, o.home)
+	if t.nodes[o.ino] != nil || !t.base.has(o.ino) {
+		return
+	}
+	if n := t.addRow(o.ino, o.home); n.dir != nil {
+		n.dir.moved = o.moved
 	}
 }
 
@@ -152,6 +157,7 @@ func (o *opEntry) apply(t *Tree) {
 	n.touch(o.when, false)
 	if n.dir != nil {
 		p.dir.subdirs++
+		n.dir.moved = n.dir.moved || (n.dir.row != 0 && below != o.ino)
 	}
 }
 

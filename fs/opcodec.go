@@ -136,7 +136,7 @@ func (r *opReader) next() op {
 		r.create = opCreate{opAttr: r.attr(), rdev: r.u32(), text: r.string()}
 		return &r.create
 	case tagBase:
-		return &opBase{ino: r.ino(), home: r.bool()}
+		return &opBase{ino: r.ino(), home: r.bool(), moved: r.bool()}
 	case tagAttr:
 		r.change = r.attr()
 		return &r.change

@@ -16,7 +16,7 @@ import (
 // everyOp has each kind of op, with no field at its zero value.
 var everyOp = []op{
 	&opCreate{opAttr: opAttr{ino: 1 << 41, mode: 0o100644, uid: 7, gid: 8, atime: -1, mtime: 2, ctime: 3}, rdev: 9, text: "target"},
-	&opBase{ino: 5, home: true},
+	&opBase{ino: 5, home: true, moved: true},
 	&opAttr{ino: 5, mode: 0o40755, uid: 1<<32 - 1, gid: 8, atime: 1 << 62, mtime: -1 << 62, ctime: 3},
 	&opEntry{parent: 1, name: "naïve\xff", ino: 1 << 41, when: 4},
 	&opXattr{ino: 5, name: "user.x", remove: true, value: []byte("v"), when: 5},

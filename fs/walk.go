@@ -28,17 +28,19 @@ type found struct {
 // place says how an entry of the tree relates to the base.
 type place struct {
 	inPlace   bool // a base entry at its place in the base, below directories that are too
+	steady    bool // in place, and so were the directories above it at every commit
 	inherited bool // moved, but only because a directory above it was
 }
 
 // dir compares the directory ino with the parent directory prow, 0 when the parent
-// has none at this path. A base directory that is in place and untouched is the
-// same in the parent: whatever a commit has changed was touched before.
-func (w *walker) dir(path string, ino Ino, prow uint32, inPlace bool) {
+// has none at this path. A base directory that is steady and untouched is the same
+// in the parent: whatever a commit has changed was touched before, or moved.
+func (w *walker) dir(path string, ino Ino, prow uint32, at place) {
 	n := w.t.nodes[ino]
-	if n == nil && inPlace && prow != 0 {
+	if n == nil && at.steady && prow != 0 {
 		return
 	}
+	at.steady = at.steady && (n == nil || !n.dir.moved)
 	row := uint32(ino) // base directory below this one, or 0
 	if n != nil {
 		row = n.dir.row
@@ -54,7 +56,9 @@ func (w *walker) dir(path string, ino Ino, prow uint32, inPlace bool) {
 		}
 		home := w.t.base.has(e.ino) && w.t.base.rows[e.ino].parent == row && w.t.base.name(uint32(e.ino)) == e.name
 		f := found{kind: Added, path: join(path, e.name), ino: e.ino}
-		f.place = place{inPlace: inPlace && home, inherited: !inPlace && home && row != 0}
+		f.place = place{
+			inPlace: at.inPlace && home, steady: at.steady && home, inherited: !at.inPlace && home && row != 0,
+		}
 		if old < oldEnd && w.parent.name(old) == e.name {
 			f.prow = old
 			w.both(f)
@@ -114,7 +118,7 @@ func (w *walker) deleted(path string, prow uint32) {
 func (w *walker) added(f found) {
 	w.add(f)
 	if w.t.typeOf(f.ino) == unix.S_IFDIR && utf8.ValidString(baseName(f.path)) {
-		w.dir(f.path, f.ino, 0, false)
+		w.dir(f.path, f.ino, 0, place{})
 	}
 }
 
@@ -123,8 +127,8 @@ func (w *walker) both(f found) {
 	wasDir, isDir := w.parent.isDir(f.prow), w.t.typeOf(f.ino) == unix.S_IFDIR
 	switch {
 	case wasDir && isDir:
-		w.dir(f.path, f.ino, f.prow, f.inPlace)
-	case f.inPlace && w.t.nodes[f.ino] == nil:
+		w.dir(f.path, f.ino, f.prow, f.place)
+	case f.steady && w.t.nodes[f.ino] == nil:
 	case wasDir || isDir:
 		w.deleted(f.path, f.prow)
 		f.kind, f.prow = TypeChanged, 0
