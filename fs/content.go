@@ -146,7 +146,7 @@ func (t *Tree) write(n *node, p []byte, off int64) (int, error) {
 		return 0, err
 	}
 	var w int
-	err = t.ov.makeRoom(func() error {
+	err = t.ov.awaitRoom(func() error {
 		more, err := pwrite(file, p[w:], off+int64(w))
 		w += more
 		return err

@@ -203,6 +203,23 @@ func (o *overlay) makeRoom(do func() error) error {
 	return err
 }
 
+// leaving is how long a write to a full disk waits for files that were deleted a
+// moment ago: the kernel tells of the last use of a file some time after the deletion
+// has returned to the program.
+const leaving = 300 * time.Millisecond
+
+// awaitRoom is makeRoom that waits for deleted files. Nobody may hold Tree.mu.
+func (o *overlay) awaitRoom(do func() error) error {
+	err := o.makeRoom(do)
+	for end := time.Now().Add(leaving); isFull(err) && time.Now().Before(end); {
+		time.Sleep(leaving / 20)
+		if o.collect() {
+			err = do()
+		}
+	}
+	return err
+}
+
 func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // sync makes the log and the names of the data files durable.

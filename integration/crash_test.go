@@ -31,16 +31,19 @@ func TestKillNineKeepsWhatWasSynced(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(time.Duration(200+rand.IntN(600))*time.Millisecond, func() { syscall.Kill(pid, syscall.SIGKILL) })
-		acknowledged := 0
+		acknowledged, killAt := 0, 10+rand.IntN(200)
 		for sc := bufio.NewScanner(out); sc.Scan(); {
 			if n, err := strconv.Atoi(sc.Text()); err == nil {
 				acknowledged = n + 1
 			}
+			if acknowledged == killAt {
+				// A little later, so that the kill falls into the middle of something.
+				time.AfterFunc(time.Duration(rand.IntN(5000))*time.Microsecond, func() { syscall.Kill(pid, syscall.SIGKILL) })
+			}
 		}
 		cmd.Wait() // it fails when the mount dies
-		if acknowledged < 5 {
-			t.Fatalf("only %d files were written before the kill", acknowledged)
+		if acknowledged < killAt {
+			t.Fatalf("only %d of %d files were written before the kill", acknowledged, killAt)
 		}
 		w.ok("mount", "a.json", "mnt", "--overlay", "overlay")
 		for r := range round + 1 {
