@@ -227,6 +227,16 @@ func TestCacheSyncFallsBackWhenTheStoreCannotCopy(t *testing.T) {
 	}
 }
 
+// What a store says to have copied by itself is looked at.
+func TestCacheSyncChecksWhatWasCopiedUnseen(t *testing.T) {
+	src := memstore.New()
+	m := snapshot(entry(t, src, "f", "content"))
+	dst := &unable{Store: plain{memstore.New()}} // its CopyFrom does nothing, and says that it did
+	if _, err := CacheSync(t.Context(), src, dst, []manifest.Any{m}, SyncOptions{}); !errors.Is(err, blobstore.ErrMismatch) || dst.tried != 1 {
+		t.Errorf("got %v after %d attempts", err, dst.tried)
+	}
+}
+
 func TestCacheSyncStopsWhenCancelledAndResumes(t *testing.T) {
 	src := memstore.New()
 	var files []manifest.File

@@ -246,6 +246,76 @@ func TestDownloadConflicts(t *testing.T) {
 	}
 }
 
+// chunked_file_downloaded_when_hash_mismatch: all chunks must be known, not only the first.
+func TestDownloadWantsEveryChunkToBeKnown(t *testing.T) {
+	s := memstore.New()
+	f := chunked(t, s, "f", strings.Repeat("a", 1<<20)+"bb", 1<<20)
+	dir, cache := t.TempDir(), newMapCache()
+	at := filepath.Join(dir, "f")
+	writeFile(t, at, strings.Repeat("a", 1<<20)+"??", 0o644)
+	must(t, os.Chtimes(at, time.UnixMicro(testTime), time.UnixMicro(testTime)))
+	cache.Store([]HashRow{
+		{Path: at, End: 1 << 20, ModTime: testTime, Hash: f.Chunks[0]},
+		{Path: at, Start: 1 << 20, End: 1<<20 + 2, ModTime: testTime, Hash: manifest.Sum([]byte("??"))},
+	})
+	_, stats := downloadTo(t, snapshot(f), dir, s, DownloadOptions{Cache: cache})
+	if stats.DownloadedFiles != 1 {
+		t.Errorf("stats %+v", stats)
+	}
+	if text, err := os.ReadFile(at); err != nil || !strings.HasSuffix(string(text), "abb") {
+		t.Errorf("the file ends in %q, %v", text[len(text)-3:], err)
+	}
+}
+
+// A snapshot dates all directories, a diff only those that it makes.
+func TestDownloadDatesDirectories(t *testing.T) {
+	s := memstore.New()
+	m := snapshot(entry(t, s, "old/f", "x"), entry(t, s, "new/f", "y"))
+	diff := &manifest.SnapshotDiff{HashAlg: m.HashAlg, ChunkSize: m.ChunkSize, Files: m.Files}
+	dated := func(dir string) (dated []string) {
+		for _, name := range []string{"old", "new"} {
+			info, err := os.Stat(filepath.Join(dir, name))
+			must(t, err)
+			if info.ModTime().UnixMicro() == testTime {
+				dated = append(dated, name)
+			}
+		}
+		return dated
+	}
+	for name, tc := range map[string]struct {
+		run  func(dir string)
+		want []string
+	}{
+		"snapshot": {func(dir string) { downloadTo(t, m, dir, s, DownloadOptions{}) }, []string{"old", "new"}},
+		"diff":     {func(dir string) { downloadTo(t, diff, dir, s, DownloadOptions{}) }, []string{"new"}},
+	} {
+		dir := t.TempDir()
+		must(t, os.Mkdir(filepath.Join(dir, "old"), 0o755))
+		tc.run(dir)
+		if diff := cmp.Diff(tc.want, dated(dir)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// Only Overwrite makes files that are there what the manifest says (G-02).
+func TestDownloadLeavesModesAloneUnlessItOverwrites(t *testing.T) {
+	s := memstore.New()
+	f := entry(t, s, "f", "x")
+	f.Runnable = true
+	for policy, want := range map[ConflictPolicy]os.FileMode{Overwrite: 0o755, Skip: 0o644, CreateCopy: 0o644} {
+		dir, cache := t.TempDir(), newMapCache()
+		at := filepath.Join(dir, "f")
+		writeFile(t, at, "x", 0o644)
+		must(t, os.Chtimes(at, time.UnixMicro(testTime), time.UnixMicro(testTime)))
+		cache.Store([]HashRow{{Path: at, End: -1, ModTime: testTime, Hash: f.Hash}})
+		_, stats := downloadTo(t, snapshot(f), dir, s, DownloadOptions{Conflict: policy, Cache: cache})
+		if info, err := os.Stat(at); err != nil || info.Mode().Perm() != want || stats.SkippedFiles != 1 {
+			t.Errorf("%s: mode %v, %+v, %v", policy, info.Mode(), stats, err)
+		}
+	}
+}
+
 func TestCopyNames(t *testing.T) {
 	for _, tc := range []struct {
 		name string
