@@ -83,6 +83,9 @@ func TestRefusedMounts(t *testing.T) {
 	w.ok("snapshot", "dir", "-o", "a.json")
 	w.fails(2, []string{"nonsense", "hint: "}, "mount", "a.json", "mnt", "-o", "nonsense")
 	w.fails(2, []string{"snapfs snapshot"}, "mount", "dir", "mnt")
+	if got := w.ok("status", "--json"); got != "" {
+		t.Errorf("a mount that failed has left %s", got)
+	}
 	w.ok("mount", "a.json", "mnt")
 	w.mkdir("mnt/sub")
 	w.ok("mount", "a.json", "mnt/sub")

@@ -55,7 +55,7 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 		FSName: "snapfs#" + session.BaseID[:12], Options: session.Config.Options, Log: session.Log,
 	})
 	if err != nil {
-		return errors.Join(explainMount(err), session.Close())
+		return errors.Join(explainMount(err), session.abandon())
 	}
 	d.server = server
 	d.info = Info{
@@ -95,6 +95,9 @@ func raiseFileLimit() error {
 func explainMount(err error) error {
 	e := *failure.Classify(err)
 	switch {
+	case strings.Contains(e.Message, "/dev/fuse") && strings.Contains(strings.ToLower(e.Message), "permission denied"):
+		e.Code = failure.Permission
+		e.Hint = "this user may not open /dev/fuse: as root, run chmod 666 /dev/fuse, which is its usual mode"
 	case strings.Contains(e.Message, "/dev/fuse"):
 		e.Code = failure.Usage
 		e.Hint = "load the kernel module (modprobe fuse); in a container, pass the device (--device /dev/fuse --cap-add SYS_ADMIN)"
@@ -104,6 +107,9 @@ func explainMount(err error) error {
 	case errors.Is(err, unix.EINVAL):
 		e.Code = failure.Usage
 		e.Hint = "see mount(8) and mount.fuse3(8) for the options that exist"
+	case strings.Contains(e.Message, "no write access to mountpoint"):
+		e.Code = failure.Permission
+		e.Hint = "choose a mount point that belongs to this user, or mount as root"
 	case strings.Contains(e.Message, "fusermount3"):
 		e.Code = failure.Usage
 		e.Hint = "install the package fuse3, or mount as root"

@@ -262,6 +262,16 @@ func (s *Session) Close() error {
 	return errors.Join(s.Tree.Close(), s.Cache.Close())
 }
 
+// abandon is Close of a session that came to nothing. An overlay in which nothing was
+// ever changed is removed.
+func (s *Session) abandon() error {
+	untouched := !s.Tree.ReadOnly() && s.Tree.Commits() == 0 && s.Tree.Stats().Nodes == 0
+	if err := s.Close(); err != nil || !untouched {
+		return err
+	}
+	return s.discardOverlay()
+}
+
 // discardOverlay removes an overlay whose changes have all been published.
 func (s *Session) discardOverlay() error {
 	return fs.RemoveOverlay(s.Config.Overlay)
