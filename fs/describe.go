@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -61,8 +62,8 @@ func (d *describer) now(c *Change, f *found) {
 	if d.t.base.has(f.ino) && !f.inPlace {
 		c.From = d.t.base.path(uint32(f.ino))
 	}
-	if !utf8.ValidString(baseName(f.path)) {
-		c.Problem = "the name is not valid UTF-8"
+	if why := unstorable(f.path); why != "" {
+		c.Problem = "the name " + why
 	}
 	if f.n == nil {
 		d.row(c, uint32(f.ino))
@@ -112,9 +113,31 @@ func (d *describer) link(c *Change, text string) {
 	case !ok:
 		c.New.Target = text
 		c.Problem = "the link leads out of the tree (" + text + "), which a relative manifest cannot express"
-	case !utf8.ValidString(target):
-		c.Problem = "the link target is not valid UTF-8"
+	default:
+		if why := unstorable(target); why != "" {
+			c.Problem = "the link target " + why
+		}
 	}
+}
+
+// unstorable says why no relative manifest can hold a path of the tree, or a target in
+// it, "" when one can. One such name must not keep everything else from being
+// committed.
+func unstorable(path string) string {
+	switch {
+	case !utf8.ValidString(path):
+		return "is not valid UTF-8"
+	case len(path) > manifest.MaxPathLen:
+		return fmt.Sprintf("makes a path of more than %d bytes", manifest.MaxPathLen)
+	case manifest.IsAbsPath(path):
+		return "begins like an absolute path of Windows, which a manifest would take it for"
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if len(part) > manifest.MaxNameLen {
+			return fmt.Sprintf("has a component of more than %d bytes", manifest.MaxNameLen)
+		}
+	}
+	return ""
 }
 
 // file fills in a file. The walk has kept its node busy: the cut takes that over when

@@ -2,7 +2,6 @@ package fs
 
 import (
 	"slices"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -117,7 +116,7 @@ func (w *walker) deleted(path string, prow uint32) {
 // added adds an entry that the parent does not have, with everything below it.
 func (w *walker) added(f found) {
 	w.add(f)
-	if w.t.typeOf(f.ino) == unix.S_IFDIR && utf8.ValidString(baseName(f.path)) {
+	if w.t.typeOf(f.ino) == unix.S_IFDIR && unstorable(f.path) == "" {
 		w.dir(f.path, f.ino, 0, place{})
 	}
 }
