@@ -116,7 +116,7 @@ func (p *program) runCommit(c *cli.Context, list []string, overlay string, opts 
 // partial sets the exit code when entries were left out, and lists them.
 func (p *program) partial(done *mountd.Published) {
 	for _, problem := range done.Problems {
-		p.warn("not committed: %s: %s", problem.Path, problem.Reason)
+		p.warn("not committed: %s: %s", shown(problem.Path), problem.Reason)
 	}
 	if len(done.Problems) > 0 {
 		p.code = failure.Partial

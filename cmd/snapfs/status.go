@@ -88,9 +88,9 @@ func changeLine(c *mountd.ChangeStatus) string {
 	if c.Dir {
 		slash = "/"
 	}
-	line := c.Kind + " " + c.Path + slash
+	line := c.Kind + " " + shown(c.Path) + slash
 	if c.From != "" {
-		line = c.Kind + " " + c.From + slash + " -> " + c.Path + slash
+		line = c.Kind + " " + shown(c.From) + slash + " -> " + shown(c.Path) + slash
 	}
 	if c.Problem != "" {
 		line += "   (cannot be committed: " + c.Problem + ")"
