@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -92,7 +93,8 @@ func (p *program) storeCheckCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "check",
 		Usage: "check that a store can be used, and is intact",
-		Description: "Checks that the store is there and can be read. --write puts the empty content into it, too.\n" +
+		Description: "Checks that the store is there and can be read. --write puts the empty content into it, too, and\n" +
+			"removes what writers that were killed have left there more than a day ago: unfinished uploads cost money.\n" +
 			"--deep reads everything and names the contents that are damaged; then it exits 7 if there is any.",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "write", Usage: "check that it can be written to"},
@@ -108,9 +110,10 @@ type storeChecked struct {
 	Type      string            `json:"type"` // always "store-check"
 	Store     string            `json:"store"`
 	OK        bool              `json:"ok"`
-	Write     bool              `json:"write"` // writing was checked
-	Deep      bool              `json:"deep"`  // all contents were read
-	Blobs     int               `json:"blobs"` // read; 0 unless deep
+	Write     bool              `json:"write"`             // writing was checked
+	Leftovers int               `json:"removed_leftovers"` // of killed writers; 0 unless write
+	Deep      bool              `json:"deep"`              // all contents were read
+	Blobs     int               `json:"blobs"`             // read; 0 unless deep
 	ReadBytes int64             `json:"read_bytes"`
 	Problems  []content.Problem `json:"problems"`
 }
@@ -128,6 +131,11 @@ func (p *program) storeCheck(c *cli.Context) error {
 	}
 	if err := content.Probe(c.Context, store, v.Write); err != nil {
 		return failure.Named(v.Store, err)
+	}
+	if v.Write {
+		if v.Leftovers, err = clean(c.Context, store); err != nil {
+			return err
+		}
 	}
 	if v.Deep {
 		verifier := content.NewVerifier(store, content.VerifyOptions{Workers: c.Int("workers")})
@@ -148,11 +156,28 @@ func (p *program) storeCheck(c *cli.Context) error {
 	return p.result(v, func() error { return p.printStoreCheck(v) })
 }
 
+// clean removes what killed writers have left in a store. Who may not look for that may
+// still use the store.
+func clean(ctx context.Context, store blobstore.Store) (int, error) {
+	c, ok := blobstore.As[blobstore.Cleaner](store)
+	if !ok {
+		return 0, nil
+	}
+	n, err := c.Clean(ctx, 24*time.Hour)
+	if errors.Is(err, blobstore.ErrPermission) {
+		err = nil
+	}
+	return n, err
+}
+
 func (p *program) printStoreCheck(v storeChecked) error {
 	for _, problem := range v.Problems {
 		if err := p.print("%s", problemLine(problem)); err != nil {
 			return err
 		}
+	}
+	if v.Leftovers > 0 {
+		p.note("removed %s of killed writers", count(v.Leftovers, "leftover"))
 	}
 	switch {
 	case !v.OK:
