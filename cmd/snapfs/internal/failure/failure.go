@@ -190,7 +190,7 @@ var rules = []rule{
 	{unix.EBUSY, Busy, ""},
 	{os.ErrNotExist, NotFound, ""},
 	{unix.ENOTDIR, NotFound, ""},
-	{unix.EISDIR, Usage, "name a file in the directory"},
+	{unix.EISDIR, Conflict, ""},
 	{os.ErrExist, Conflict, ""},
 }
 

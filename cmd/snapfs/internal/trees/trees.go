@@ -3,6 +3,7 @@ package trees
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/snapfs/snapfs/manifest"
@@ -62,7 +63,44 @@ func Collect(ctx context.Context, root string, opts Options) (*Tree, error) {
 	if opts.Select != nil && !opts.Select.all {
 		t.reduce(opts.Select)
 	}
-	return t, nil
+	return t, t.checkNames()
+}
+
+// checkNames lists the names and links that no relative manifest can hold, before
+// anything is uploaded.
+func (t *Tree) checkNames() error {
+	var bad []ops.Failure
+	check := func(path string, target string) {
+		rest, _ := manifest.Within(path, t.Root)
+		aim, _ := manifest.Within(target, t.Root)
+		switch {
+		case manifest.IsAbsPath(rest):
+			bad = append(bad, ops.Failure{Path: path, Err: fmt.Errorf("%w: the name begins like an absolute path of Windows", manifest.ErrInvalid)})
+		case manifest.IsAbsPath(aim):
+			bad = append(bad, ops.Failure{Path: path, Err: fmt.Errorf("%w: the link target begins like an absolute path of Windows", manifest.ErrInvalid)})
+		case hasLongPart(aim):
+			bad = append(bad, ops.Failure{Path: path, Err: fmt.Errorf("%w: the link target has a component of more than %d bytes", manifest.ErrInvalid, manifest.MaxNameLen)})
+		}
+	}
+	for i := range t.Manifest.Files {
+		check(t.Manifest.Files[i].Path, t.Manifest.Files[i].Target)
+	}
+	for i := range t.Manifest.Dirs {
+		check(t.Manifest.Dirs[i].Path, "")
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return &ops.Failures{List: bad}
+}
+
+func hasLongPart(path string) bool {
+	for part := range strings.SplitSeq(path, "/") {
+		if len(part) > manifest.MaxNameLen {
+			return true
+		}
+	}
+	return false
 }
 
 // reduce drops what is not selected, but for the directories that hold what is.
