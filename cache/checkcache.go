@@ -94,7 +94,7 @@ func (c *CheckCache) seenUnder(prefix string, limit int64, fn func(key string, a
 		if err != nil {
 			return err
 		}
-		defer found.Close()
+		defer func() { _ = found.Close() }()
 		var key sql.RawBytes
 		var at float64
 		for found.Next() {

@@ -43,7 +43,7 @@ func newStock(t *testing.T) *stock {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stock{newWorld(t), filepath.Join(dir, "bin", "python")}
+	s := &stock{newHome(t), filepath.Join(dir, "bin", "python")}
 	if _, err := os.Stat(filepath.Join(dir, "complete")); errors.Is(err, fs.ErrNotExist) {
 		installStock(t, dir)
 	}

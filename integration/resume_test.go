@@ -143,11 +143,11 @@ func onBoth(t *testing.T, test func(t *testing.T, w *world, server *s3server.Ser
 	if testing.Short() {
 		t.Skip("kills processes")
 	}
-	t.Run("directory", func(t *testing.T) { test(t, newWorld(t), nil) })
+	t.Run("directory", func(t *testing.T) { test(t, newHome(t), nil) })
 	t.Run("s3", func(t *testing.T) {
 		server := s3server.Start(t)
 		s3server.Setenv(t, server.Env())
-		w := newWorld(t)
+		w := newHome(t)
 		for name, value := range server.Env() {
 			if value != "" {
 				w.env = append(w.env, name+"="+value)
@@ -258,7 +258,7 @@ func TestKilledCacheSyncIsResumed(t *testing.T) {
 // not even there.
 func TestSecondSnapshotOpensNothingAndAsksNobody(t *testing.T) {
 	server := s3server.Start(t)
-	s := newWorld(t)
+	s := newHome(t)
 	for name, value := range server.Env() {
 		if value != "" {
 			s.env = append(s.env, name+"="+value)
@@ -318,7 +318,7 @@ func watchOpens(t *testing.T, dirs ...string) func() []string {
 // server does, and what was done by then is not done again.
 func TestInterruptIsAnsweredInTime(t *testing.T) {
 	server := s3server.Start(t)
-	w := newWorld(t)
+	w := newHome(t)
 	for name, value := range server.Env() {
 		if value != "" {
 			w.env = append(w.env, name+"="+value)
