@@ -70,6 +70,12 @@ func newWorld(t *testing.T) *world {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skip("no /dev/fuse")
 	}
+	return newHome(t)
+}
+
+// newHome is newWorld for tests that mount nothing.
+func newHome(t *testing.T) *world {
+	t.Helper()
 	if err := watchSources(); err != nil {
 		t.Fatal(err)
 	}
