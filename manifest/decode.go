@@ -42,12 +42,14 @@ type Document struct {
 	Hash          Hash   // of the text
 	Size          int64  // bytes of text
 	DeclaredTotal uint64 // the totalSize of the text, which nothing relies on
+
+	visited int64 // sum of the sizes of the live regular files that Visit has handed on
 }
 
 // Warnings lists what is odd about the document and yet acceptable, in sentences
 // for people.
 func (d *Document) Warnings() []string {
-	if total := d.Manifest.TotalSize(); uint64(total) != d.DeclaredTotal {
+	if total := d.Manifest.TotalSize() + d.visited; uint64(total) != d.DeclaredTotal {
 		return []string{fmt.Sprintf("totalSize is %d, but the files add up to %d", d.DeclaredTotal, total)}
 	}
 	return nil
@@ -120,6 +122,10 @@ func ReadFile(name string) (*Document, error) {
 // DecodeDocument is Decode with limits of the caller's choice and with what is known
 // of the text. The text is read as a stream and never held as a whole.
 func DecodeDocument(r io.Reader, opts DecodeOptions) (*Document, error) {
+	return newDecoder(r, opts).decode()
+}
+
+func newDecoder(r io.Reader, opts DecodeOptions) *decoder {
 	if opts.MaxBytes <= 0 {
 		opts.MaxBytes = DefaultMaxBytes
 	}
@@ -127,15 +133,20 @@ func DecodeDocument(r io.Reader, opts DecodeOptions) (*Document, error) {
 		opts.MaxEntries = DefaultMaxEntries
 	}
 	hasher := NewHasher()
-	d := &decoder{
+	return &decoder{
 		scan:       jsonscan.New(io.TeeReader(r, hasher), opts.MaxBytes),
+		hasher:     hasher,
+		maxBytes:   opts.MaxBytes,
 		maxEntries: opts.MaxEntries,
 		textSize:   sizeOf(r),
 	}
+}
+
+func (d *decoder) decode() (*Document, error) {
 	if err := d.readText(); err != nil {
-		return nil, d.textError(err, opts)
+		return nil, d.textError(err)
 	}
-	doc := &Document{Hash: hasher.Hash(), Size: d.scan.Offset()}
+	doc := &Document{Hash: d.hasher.Hash(), Size: d.scan.Offset()}
 	if err := d.build(doc); err != nil {
 		return nil, err
 	}
@@ -156,13 +167,13 @@ func sizeOf(r io.Reader) int64 {
 	return 0
 }
 
-func (d *decoder) textError(err error, opts DecodeOptions) error {
+func (d *decoder) textError(err error) error {
 	var syntax *jsonscan.SyntaxError
 	switch {
 	case errors.As(err, &syntax):
 		return invalidf("Invalid JSON: %v", syntax)
 	case errors.Is(err, jsonscan.ErrTooLarge):
-		return invalidf("more than %d bytes of text", opts.MaxBytes)
+		return invalidf("more than %d bytes of text", d.maxBytes)
 	}
 	return err
 }

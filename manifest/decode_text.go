@@ -11,6 +11,8 @@ import (
 // before them, as they do in canonical text; otherwise at the end.
 type decoder struct {
 	scan       *jsonscan.Scanner
+	hasher     *Hasher // of the text
+	maxBytes   int64
 	maxEntries int
 	textSize   int64 // bytes, 0 when unknown
 	arena      arena
@@ -27,6 +29,7 @@ type decoder struct {
 	dirs    dirList
 	names   resolver
 	vet     vetting
+	visit   *visit // nil unless entries are handed on
 }
 
 // member is a member of the top-level object that should be a string.
@@ -79,12 +82,12 @@ func (d *decoder) readMember(key []byte) {
 		d.chunk, d.chunkOK = s.Int()
 	case "paths":
 		d.paths = fileList{}
-		d.pathsOK = d.readFiles(&d.paths, (*decoder).readV2023File)
+		d.pathsOK = d.readFiles("paths", &d.paths, (*decoder).readV2023File)
 	case "files":
 		d.files = fileList{}
 		d.names.begin(d.dirs, max(d.textSize, s.Offset()))
 		d.vet = vetting{}
-		d.readFiles(&d.files, (*decoder).readV2025File)
+		d.readFiles("files", &d.files, (*decoder).readV2025File)
 		d.names.end(len(d.files.files))
 	case "dirs":
 		d.dirs = dirList{}
@@ -100,9 +103,12 @@ func (d *decoder) readString() member {
 	return member{seen: true, ok: ok, text: string(text)}
 }
 
-// readFiles reads an array of file entries. It reports false when the value is not
-// an array.
-func (d *decoder) readFiles(list *fileList, read func(*decoder, *File) (flaw, broken error)) bool {
+// readFiles reads an array of file entries, the value of the given member. It reports
+// false when the value is not an array.
+func (d *decoder) readFiles(member string, list *fileList, read func(*decoder, *File) (flaw, broken error)) bool {
+	if d.visit != nil {
+		return d.visitFiles(member, read)
+	}
 	s := d.scan
 	if !s.OpenArray() {
 		s.Skip()

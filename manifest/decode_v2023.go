@@ -31,6 +31,10 @@ func (d *decoder) readV2023File(f *File) (flaw, broken error) {
 		}
 	}
 	f.Size = int64(size)
+	if d.visit != nil {
+		f.Path = NormalizePath(f.Path)
+		d.vet.file(f, true)
+	}
 	for _, field := range [...]struct {
 		name string
 		ok   bool
@@ -74,6 +78,9 @@ func (d *decoder) buildV2023(doc *Document) error {
 		return d.paths.broken
 	}
 	m := &Snapshot{HashAlg: XXH128, ChunkSize: WholeFile, Files: d.paths.files}
+	if err := d.checkVisit("paths", m.ChunkSize, fits(&d.vet, m)); err != nil {
+		return err
+	}
 	for i := range m.Files {
 		m.Files[i].Path = NormalizePath(m.Files[i].Path)
 	}

@@ -56,7 +56,10 @@ func (d *decoder) readV2025File(f *File) (flaw, broken error) {
 	if flaw = has.check(f); flaw == nil {
 		flaw = checkRange(f.Path, size, mtime)
 	}
-	d.vet.file(f, flaw == nil && d.names.plain)
+	d.vet.file(f, flaw == nil && (d.names.plain || d.visit != nil))
+	if d.visit != nil && !d.names.on {
+		return nil, invalidf("names cannot be resolved as they are read")
+	}
 	return flaw, nil
 }
 
@@ -190,13 +193,21 @@ func (d *decoder) buildV2025(doc *Document) error {
 func assemble[P PathStyle, K Kind](d *decoder) (Any, error) {
 	m := &Manifest[P, K]{
 		HashAlg:    XXH128,
-		ChunkSize:  DefaultChunkSize,
+		ChunkSize:  d.chunkSize(),
 		ParentHash: Hash(d.parent.text),
 		Files:      d.files.files,
 		Dirs:       d.dirs.dirs,
 	}
-	if d.chunkOK {
-		m.ChunkSize = d.chunk
+	if err := d.checkVisit("files", m.ChunkSize, fits(&d.vet, m)); err != nil {
+		return nil, err
 	}
 	return finish(m, knowledge{defect: d.files.defect, vetted: covers(&d.vet, m), chunked: d.vet.chunked})
+}
+
+// chunkSize returns the chunk size of a v2025 text, as far as it is read.
+func (d *decoder) chunkSize() int64 {
+	if d.chunkOK {
+		return d.chunk
+	}
+	return DefaultChunkSize
 }

@@ -72,8 +72,8 @@ type knowledge struct {
 // validate is Validate; the defect, if there is one, is reported in its place of
 // the order. The set of all paths is returned for further checks.
 func (m *Manifest[P, K]) validate(known knowledge) (*pathSet, error) {
-	if m.ChunkSize != WholeFile && m.ChunkSize <= 0 {
-		return nil, invalidf("invalid fileChunkSizeBytes: got %d, must be -1 (WHOLE_FILE_CHUNK_SIZE) or a positive integer", m.ChunkSize)
+	if err := checkChunkSize(m.ChunkSize); err != nil {
+		return nil, err
 	}
 	if !known.vetted {
 		if err := m.checkFiles(known.defect); err != nil {
@@ -150,6 +150,13 @@ func (m *Manifest[P, K]) checkFile(f *File) error {
 		return invalidf("regular file must have at most one of hash/chunk_hashes: %s", f.Path)
 	case f.Size < 0:
 		return invalidf("file %q has a negative size: %d", f.Path, f.Size)
+	}
+	return nil
+}
+
+func checkChunkSize(size int64) error {
+	if size != WholeFile && size <= 0 {
+		return invalidf("invalid fileChunkSizeBytes: got %d, must be -1 (WHOLE_FILE_CHUNK_SIZE) or a positive integer", size)
 	}
 	return nil
 }

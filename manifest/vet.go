@@ -19,11 +19,16 @@ type vetting struct {
 // covers reports whether nothing is wrong with the files of m, but perhaps the number of
 // their chunks. Then they are sorted, too.
 func covers[P PathStyle, K Kind](v *vetting, m *Manifest[P, K]) bool {
+	return v.files == len(m.Files) && !v.unsorted && fits(v, m)
+}
+
+// fits reports whether the files that were looked at can all be files of m.
+func fits[P PathStyle, K Kind](v *vetting, m *Manifest[P, K]) bool {
 	styled := !v.abs
 	if m.IsAbs() {
 		styled = !v.rel
 	}
-	return v.files == len(m.Files) && !v.bad && !v.unsorted && styled && (m.IsDiff() || !v.deleted)
+	return !v.bad && styled && (m.IsDiff() || !v.deleted)
 }
 
 // file looks at the next file. Plain tells that its path is known to be safe and in

@@ -71,6 +71,9 @@ func (s *Scanner) fail(reason string) {
 	s.stop(&SyntaxError{Offset: s.Offset(), Reason: reason})
 }
 
+// Stop ends the scan with err, unless it has failed already.
+func (s *Scanner) Stop(err error) { s.stop(err) }
+
 // stop makes err the result of the scan, unless there is one already, and hides the
 // rest of the input.
 func (s *Scanner) stop(err error) {
