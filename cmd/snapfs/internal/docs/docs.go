@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -28,13 +29,37 @@ type IO struct {
 // Read decodes the manifest that arg names: a file, "-" for stdin, or
 // s3://bucket/key.
 func (d *IO) Read(ctx context.Context, arg string) (*manifest.Document, error) {
+	return d.read(ctx, arg, func(text io.Reader) (*manifest.Document, error) {
+		return manifest.DecodeDocument(text, manifest.DecodeOptions{})
+	})
+}
+
+// Visit hands the entries of the manifest that arg names to v (see manifest.Visit).
+func (d *IO) Visit(ctx context.Context, arg string, v manifest.Visitor) (*manifest.Document, error) {
+	return d.read(ctx, arg, func(text io.Reader) (*manifest.Document, error) {
+		return manifest.Visit(text, manifest.DecodeOptions{}, v)
+	})
+}
+
+// read calls decode with the text of the manifest that arg names. It does not wait for it
+// when ctx ends: a terminal or a pipe may be silent for ever, and cannot be interrupted.
+func (d *IO) read(ctx context.Context, arg string, decode func(io.Reader) (*manifest.Document, error)) (*manifest.Document, error) {
 	type outcome struct {
 		doc *manifest.Document
 		err error
 	}
 	ch := make(chan outcome, 1)
 	go func() {
-		doc, err := d.read(ctx, arg)
+		text, err := d.open(ctx, arg)
+		if err != nil {
+			ch <- outcome{nil, err}
+			return
+		}
+		defer text.Close()
+		doc, err := decode(text)
+		if err != nil && arg != "-" {
+			err = fmt.Errorf("read manifest %s: %w", arg, err)
+		}
 		ch <- outcome{doc, err}
 	}()
 	select {
@@ -43,15 +68,16 @@ func (d *IO) Read(ctx context.Context, arg string) (*manifest.Document, error) {
 			return nil, failure.Named(arg, o.err)
 		}
 		return o.doc, nil
-	case <-ctx.Done(): // a terminal or a pipe may be silent for ever, and cannot be interrupted
+	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-func (d *IO) read(ctx context.Context, arg string) (*manifest.Document, error) {
+// open opens the text that arg names.
+func (d *IO) open(ctx context.Context, arg string) (io.ReadCloser, error) {
 	switch {
 	case arg == "-":
-		return manifest.DecodeDocument(d.Stdin, manifest.DecodeOptions{})
+		return io.NopCloser(d.Stdin), nil
 	case strings.HasPrefix(arg, "s3://"):
 		store, key, err := d.object(ctx, arg)
 		if err != nil {
@@ -64,8 +90,7 @@ func (d *IO) read(ctx context.Context, arg string) (*manifest.Document, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer body.Close()
-		return manifest.DecodeDocument(body, manifest.DecodeOptions{})
+		return body, nil
 	}
 	if fi, err := os.Stat(arg); err == nil && fi.IsDir() {
 		return nil, &failure.Error{
@@ -73,7 +98,7 @@ func (d *IO) read(ctx context.Context, arg string) (*manifest.Document, error) {
 			Hint: "make a manifest of it with: snapfs snapshot " + arg + " -o MANIFEST",
 		}
 	}
-	return manifest.ReadFile(arg)
+	return os.Open(arg)
 }
 
 // object opens the bucket of an s3:// URL and returns the key in it.

@@ -80,6 +80,11 @@ func OpenSession(ctx context.Context, cfg Config, io *docs.IO, log zerolog.Logge
 
 // loadBase composes the manifests and indexes the result.
 func (s *Session) loadBase(ctx context.Context) (*fs.Base, error) {
+	if len(s.Config.Manifests) == 1 {
+		if base, err := s.visitBase(ctx, s.Config.Manifests[0]); base != nil || err != nil {
+			return base, err
+		}
+	}
 	snapshot, ids, err := s.compose(ctx, s.Config.Manifests)
 	if err != nil {
 		return nil, err
@@ -91,6 +96,41 @@ func (s *Session) loadBase(ctx context.Context) (*fs.Base, error) {
 		s.BaseID = string(manifest.Sum([]byte(strings.Join(ids, "\n"))))
 	}
 	return index(s.Config.Manifests[0], snapshot)
+}
+
+// visitBase indexes a single manifest as it is read, which takes a third of the memory.
+// It returns nil when the manifest has to be in memory, or to tell what is wrong with it.
+func (s *Session) visitBase(ctx context.Context, name string) (*fs.Base, error) {
+	if name == "-" {
+		return nil, nil // it could not be read again
+	}
+	builder := fs.NewBaseBuilder()
+	doc, err := s.IO.Visit(ctx, name, builder)
+	var bad *fs.BaseError
+	switch {
+	case errors.Is(err, manifest.ErrInvalid), errors.As(err, &bad):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	m, err := asBase(name, doc)
+	if err != nil {
+		return nil, err
+	}
+	base, err := builder.Base(m.ChunkSize)
+	if err != nil {
+		return nil, nil
+	}
+	s.warn(name, doc)
+	s.BaseID, s.parentHash = string(doc.Hash), doc.Hash
+	return base, nil
+}
+
+// warn logs what is odd about a manifest.
+func (s *Session) warn(name string, doc *manifest.Document) {
+	for _, w := range doc.Warnings() {
+		s.Log.Warn().Str("manifest", name).Msg(w)
+	}
 }
 
 // index is fs.NewBase with an error that says which manifest is at fault.
@@ -115,9 +155,7 @@ func (s *Session) compose(ctx context.Context, names []string) (*manifest.Snapsh
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, w := range doc.Warnings() {
-			s.Log.Warn().Str("manifest", name).Msg(w)
-		}
+		s.warn(name, doc)
 		ids = append(ids, string(doc.Hash))
 		if i == 0 {
 			if base, err = asBase(name, doc); err != nil {
