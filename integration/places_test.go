@@ -169,3 +169,23 @@ func TestMountWithoutHome(t *testing.T) {
 	homeless.ok("commit", "mnt", "-o", "d.json")
 	homeless.ok("umount", "mnt")
 }
+
+// TestWorkingDirectoryIsLetGo mounts from a directory, by relative names, and looks
+// whether the process has stayed there.
+func TestWorkingDirectoryIsLetGo(t *testing.T) {
+	w := newWorld(t)
+	w.write("dir/f", "content")
+	w.ok("snapshot", "dir", "-o", "a.json", "--store", "store")
+	w.ok("mount", "a.json", "mnt", "--store", "store", "--overlay", "overlay", "--cache-dir", "cache", "--diff-out", "d.json")
+	if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", w.status("mnt").PID)); err != nil || dir != "/" {
+		t.Errorf("the process is in %s, %v", dir, err)
+	}
+	w.write("mnt/new", "new")
+	if got := w.read("mnt/f"); got != "content" {
+		t.Errorf("f is %q", got)
+	}
+	w.ok("umount", "mnt")
+	if got := w.ok("manifest", "cat", "d.json", "new", "--store", "store"); got != "new" {
+		t.Errorf("new is %q", got)
+	}
+}

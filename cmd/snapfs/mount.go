@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,8 +58,10 @@ func (p *program) mount(c *cli.Context) error {
 	err = mountd.Run(c.Context, session, reporter.LogPath, func(info mountd.Info) error {
 		if !inBackground {
 			p.note("mounted on %s; Ctrl-C unmounts", info.MountPoint)
+			return nil
 		}
-		return reporter.Ready(info)
+		// Whatever is mounted where the user was must not be busy because of us.
+		return errors.Join(os.Chdir("/"), reporter.Ready(info))
 	})
 	return reporter.Done(err)
 }

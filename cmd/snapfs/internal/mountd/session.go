@@ -199,6 +199,9 @@ func (s *Session) openStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.Config.Store != "" { // the default one may have to be made
+		s.Config.Store = url // which means the same wherever the process goes
+	}
 	store, err := stores.Open(ctx, s.Config.Store, s.Config.S3, false)
 	if err != nil {
 		return err
