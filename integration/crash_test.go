@@ -124,3 +124,34 @@ func TestKilledBeforeTheManifestIsDelivered(t *testing.T) {
 		t.Errorf("the diff has %q", got)
 	}
 }
+
+// TestSecondSignalStopsTheLastCommit unmounts by a signal while the store hangs. The
+// second signal must end the process, with everything still in the overlay.
+func TestSecondSignalStopsTheLastCommit(t *testing.T) {
+	w := small(t)
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	w.env = append(w.env, "AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1")
+	w.ok("mount", "a.json", "mnt", "--overlay", "overlay", "--diff-out", "s3://bucket/d.json?path-style=1&endpoint=http://"+silent.Addr().String())
+	w.write("mnt/new", "new")
+	pid := w.status("mnt").PID
+	syscall.Kill(pid, syscall.SIGTERM)
+	conn, err := silent.Accept() // now the commit waits
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	syscall.Kill(pid, syscall.SIGTERM)
+	start := time.Now()
+	eventually(t, "the process ends", func() bool { return !alive(pid) })
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	w.ok("commit", "--overlay", "overlay", "-o", "d.json")
+	if got := w.ok("manifest", "cat", "d.json", "new"); got != "new" {
+		t.Errorf("the diff has %q", got)
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
 	"time"
@@ -38,9 +37,6 @@ type daemon struct {
 // lazyPatience is how long a lazy unmount waits for the last user of the mount before
 // it answers that the end is yet to come.
 const lazyPatience = 2 * time.Second
-
-// StopTimeout is how long a signal waits for a busy mount before it unmounts lazily.
-const StopTimeout = 10 * time.Second
 
 // Run mounts, calls ready once the mount answers, serves until it is unmounted by
 // whatever means, and then commits or keeps the changes. It takes over the handling
@@ -74,9 +70,11 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 	if err != nil {
 		return errors.Join(err, server.UnmountLazy(), session.Close())
 	}
-	go d.watchSignals(ctx, served)
+	last, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	go d.watchSignals(ctx, served, abort)
 	<-served
-	err = d.finish(ctx)
+	err = d.finish(last)
 	d.answers.Wait()
 	stop()
 	return err
@@ -154,45 +152,6 @@ func (d *daemon) serveControl(srv *http.Server, l net.Listener) {
 	}
 }
 
-// watchSignals unmounts on SIGTERM and SIGINT: gracefully at first, lazily when the
-// mount stays busy or a second signal comes.
-func (d *daemon) watchSignals(ctx context.Context, served <-chan struct{}) {
-	ch := make(chan os.Signal, 4)
-	signal.Reset(unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	signal.Notify(ch, unix.SIGTERM, unix.SIGINT)
-	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
-	select {
-	case <-served:
-		return
-	case <-ctx.Done():
-	case sig := <-ch:
-		d.session.Log.Info().Stringer("signal", sig).Msg("unmounting")
-	}
-	lazily := time.After(StopTimeout)
-	for {
-		err := d.server.Unmount()
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, unix.EBUSY) {
-			d.session.Log.Error().Err(err).Msg("unmount")
-		}
-		select {
-		case <-served:
-			return
-		case <-time.After(200 * time.Millisecond):
-			continue
-		case <-ch:
-		case <-lazily:
-		}
-		d.session.Log.Warn().Msg("the mount is still in use: it is detached, and ends with its last user")
-		if err := d.server.UnmountLazy(); err != nil {
-			d.session.Log.Error().Err(err).Msg("unmount lazily")
-		}
-		return
-	}
-}
-
 // commit answers the control socket. A client that goes away ends the commit.
 func (d *daemon) commit(ctx context.Context, opts PublishOptions) (*Published, error) {
 	if d.session.Tree.ReadOnly() {
@@ -265,7 +224,7 @@ func (d *daemon) finish(ctx context.Context) error {
 	d.mu.Lock()
 	req := d.request
 	d.mu.Unlock()
-	result, err := d.end(context.WithoutCancel(ctx), req)
+	result, err := d.end(ctx, req)
 	d.result, d.resultE = result, err
 	close(d.finished)
 	if err != nil {
@@ -292,6 +251,9 @@ func (d *daemon) end(ctx context.Context, req UnmountRequest) (*Unmounted, error
 	err = errors.Join(err, s.Close())
 	if err != nil {
 		e := *failure.Classify(err)
+		if errors.Is(err, context.Canceled) {
+			e.Message, e.Hint = "a signal has stopped the commit", ""
+		}
 		e.Message += fmt.Sprintf("\nthe changes are kept in %s", s.Config.Overlay)
 		goOn := "`snapfs commit --overlay " + s.Config.Overlay + "` goes on"
 		if e.Hint == "" {
