@@ -30,7 +30,7 @@ func TestModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := fsmodel.NewMachine(fsmodel.NewOS(plain), fsmodel.NewOS(mounted), fsmodel.Config{
-			Unit: testChunk / 3, MaxUnits: 9, Modes: []uint32{0o644, 0o755, 0o600, 0o777, 0o2755, 0o1777, 0o4711},
+			Unit: testChunk / 3, MaxUnits: 9, Modes: modelModes(),
 		})
 		defer m.CloseAll()
 		again := func(what string, end func()) func(*rapid.T) {
@@ -51,6 +51,18 @@ func TestModel(t *testing.T) {
 		}
 		t.Repeat(actions)
 	})
+}
+
+// modelModes are modes with which the machine can still look into everything.
+func modelModes() []uint32 {
+	modes := []uint32{0o644, 0o755, 0o600, 0o777, 0o2755, 0o1777, 0o4711}
+	if os.Geteuid() == 0 {
+		return modes
+	}
+	for i := range modes {
+		modes[i] |= 0o700 // directories get them, too
+	}
+	return modes
 }
 
 // treePool serves bases of many equal directories: one for each run of a test, so

@@ -102,13 +102,13 @@ func explainMount(err error) error {
 	case strings.Contains(e.Message, "user_allow_other"):
 		e.Code = failure.Usage
 		e.Hint = "add the line user_allow_other to /etc/fuse.conf, or mount without allow_other"
-	case errors.Is(err, unix.EINVAL):
+	case errors.Is(err, unix.EINVAL), strings.Contains(e.Message, "unknown option"):
 		e.Code = failure.Usage
 		e.Hint = "see mount(8) and mount.fuse3(8) for the options that exist"
-	case strings.Contains(e.Message, "no write access to mountpoint"):
+	case strings.Contains(e.Message, "no write access to mountpoint"), strings.Contains(e.Message, "failed to access mountpoint"):
 		e.Code = failure.Permission
 		e.Hint = "choose a mount point that belongs to this user, or mount as root"
-	case strings.Contains(e.Message, "fusermount3"):
+	case strings.Contains(e.Message, "fusermount3 is not installed"):
 		e.Code = failure.Usage
 		e.Hint = "install the package fuse3, or mount as root"
 	}
