@@ -154,6 +154,3 @@ func (d *describer) file(c *Change, n *node) {
 	d.cut.held = append(d.cut.held, n)
 	c.Content = content
 }
-
-// baseName returns the last component of a path.
-func baseName(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

@@ -29,7 +29,7 @@ func main() {
 func ignoreEmptyVariables() {
 	for _, v := range os.Environ() {
 		if name, ok := strings.CutSuffix(v, "="); ok && strings.HasPrefix(name, "SNAPFS_") {
-			os.Unsetenv(name)
+			_ = os.Unsetenv(name)
 		}
 	}
 }

@@ -38,11 +38,9 @@ func (p *program) overlayList(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	dir := ""
+	dir, err := dirs.Overlays()
 	if len(list) == 1 {
 		dir, err = filepath.Abs(list[0])
-	} else {
-		dir, err = dirs.Overlays()
 	}
 	if err != nil {
 		return err

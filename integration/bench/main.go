@@ -39,7 +39,7 @@ func run(program string, runs int, only string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	b := &bench{program: program, dir: dir, made: map[string]bool{}}
 	table := tabwriter.NewWriter(os.Stdout, 2, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "work\tfastest\tmedian\tlimit\tprocessor\tpeak memory\tlimit\t")

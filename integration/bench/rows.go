@@ -232,18 +232,18 @@ func writeManifest(path string, n, changed int) error {
 	// Nothing large may stay in this process: the peak memory of a child starts at
 	// that of its parent.
 	text := bufio.NewWriterSize(f, 1<<20)
-	text.WriteString(`{"dirs":[`)
+	fmt.Fprint(text, `{"dirs":[`)
 	for d := range (n + 999) / 1000 {
 		if d > 0 {
-			text.WriteByte(',')
+			fmt.Fprint(text, ",")
 		}
 		fmt.Fprintf(text, `{"name":"d%06d"}`, d)
 	}
-	text.WriteString(`],"fileChunkSizeBytes":268435456,"files":[`)
+	fmt.Fprint(text, `],"fileChunkSizeBytes":268435456,"files":[`)
 	total := 0
 	for i := range n {
 		if i > 0 {
-			text.WriteByte(',')
+			fmt.Fprint(text, ",")
 		}
 		version := 0
 		if changed > 0 && i%changed == 0 {

@@ -80,7 +80,7 @@ func CopyBuffer(ctx context.Context, w io.Writer, key blobstore.Key, body *io.Se
 		if err := ReadFullAt(body, p, off); err != nil {
 			return err
 		}
-		v.Write(p)
+		_, _ = v.Write(p)
 		if _, err := w.Write(p); err != nil {
 			return err
 		}
