@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -34,6 +35,9 @@ type dir struct {
 	nonce atomic.Uint64 // makes the names of temporary files unique in this process
 }
 
+// ErrUntrusted means that others could have put files into the directory of a cache.
+var ErrUntrusted = errors.New("its contents cannot be trusted")
+
 // openDir creates the directory when it is missing, and refuses one that others could
 // have put files into (users.md §5).
 func openDir(path string) (*dir, error) {
@@ -50,11 +54,11 @@ func openDir(path string) (*dir, error) {
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return nil, fmt.Errorf("%s is not a directory", path)
+		return nil, &os.PathError{Op: "open", Path: path, Err: unix.ENOTDIR}
 	case int(st.Uid) != os.Geteuid():
-		return nil, fmt.Errorf("%s belongs to user %d, not to user %d: its contents cannot be trusted; choose another directory", path, st.Uid, os.Geteuid())
+		return nil, fmt.Errorf("%s belongs to user %d, not to user %d: %w; choose another directory", path, st.Uid, os.Geteuid(), ErrUntrusted)
 	case st.Mode&0o002 != 0:
-		return nil, fmt.Errorf("%s is writable by everybody: its contents cannot be trusted; run chmod 0700 on it or choose another directory", path)
+		return nil, fmt.Errorf("%s is writable by everybody: %w; run chmod 0700 on it or choose another directory", path, ErrUntrusted)
 	}
 	return &dir{path: path, dev: st.Dev}, nil
 }

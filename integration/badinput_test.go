@@ -43,7 +43,6 @@ func TestBadManifests(t *testing.T) {
 		{"below a file", strings.Replace(v2025(entry("a", aHash)+","+entry("$0/b", aHash)), `"dirs":[]`, `"dirs":[{"name":"a"}]`, 1), []string{"a"}},
 		{"twice", v2025(entry("a", aHash) + "," + entry("a", aHash)), []string{"duplicate path: a"}},
 		{"NUL", v2025(`{"hash":"` + aHash + `","mtime":1,"name":"a\u0000b","size":0}`), nil},
-		{"a diff", strings.Replace(good, "manifest-snapshot", "manifest-diff", 1), []string{"diff"}},
 	}
 	w := newWorld(t)
 	for _, test := range tests {
@@ -54,9 +53,6 @@ func TestBadManifests(t *testing.T) {
 			w.fails(12, append(test.words, "bad.json"), "mount", "bad.json", "mnt")
 			if isMounted(w.path("mnt")) {
 				t.Error("it is mounted")
-			}
-			if test.name == "a diff" {
-				return
 			}
 			w.fails(12, test.words, "download", "bad.json", "out")
 			if left, _ := os.ReadDir(w.path("out")); len(left) != 0 {

@@ -76,8 +76,12 @@ func DecodeAs[P PathStyle, K Kind](r io.Reader) (*Manifest[P, K], error) {
 	return As[P, K](doc)
 }
 
+// ErrKind means that a manifest is a good one of another kind than what was asked
+// for. It is an ErrInvalid, too.
+var ErrKind = fmt.Errorf("%w: wrong kind of manifest", ErrInvalid)
+
 // As returns the manifest of doc when it is of the given kind, and an error that
-// wraps ErrInvalid otherwise. A v2023 document is a relative snapshot and a relative
+// wraps ErrKind otherwise. A v2023 document is a relative snapshot and a relative
 // diff at once.
 func As[P PathStyle, K Kind](doc *Document) (*Manifest[P, K], error) {
 	switch m := doc.Manifest.(type) {
@@ -90,7 +94,7 @@ func As[P PathStyle, K Kind](doc *Document) (*Manifest[P, K], error) {
 		}
 	}
 	var want *Manifest[P, K]
-	return nil, invalidf("expected a manifest of kind %s, got %s", KindOf(want), KindOf(doc.Manifest))
+	return nil, fmt.Errorf("%w: expected a manifest of kind %s, got %s", ErrKind, KindOf(want), KindOf(doc.Manifest))
 }
 
 // KindOf names the kind of m: "snapshot", "diff", "abs-snapshot" or "abs-diff".

@@ -37,6 +37,14 @@ type CollectOptions struct {
 	// nobody asked for it: special files, dangling links that cannot be collapsed,
 	// files that vanish. Calls do not overlap.
 	Skipped func(path string, reason error)
+	// Readable makes files that this user may not read fail the call, as directories
+	// do, for those who want their contents next. Only files found by walking are
+	// looked at.
+	Readable bool
+	// Collapsed, when not nil, is told of every link that leads out of what was named,
+	// by its text to an absolute target, and that is replaced by what lies there.
+	// Calls do not overlap.
+	Collapsed func(link, target string)
 	// Progress, when not nil, counts the regular files found, as totals.
 	Progress *Progress
 }

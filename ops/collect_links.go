@@ -41,15 +41,26 @@ func (c *collector) applyPolicy(ctx context.Context) {
 		case Preserve:
 			c.keep(l.path, target)
 		case CollapseAll:
+			if !c.isInside(target) {
+				c.tellCollapsed(l.path, target)
+			}
 			c.collapse(ctx, l, nil)
 		default:
 			switch {
 			case c.isInside(target):
 				c.keep(l.path, target)
 			case c.opts.Symlinks == CollapseEscaping:
+				c.tellCollapsed(l.path, target)
 				c.collapse(ctx, l, nil)
 			}
 		}
+	}
+}
+
+// tellCollapsed tells the caller that something from elsewhere takes the place of a link.
+func (c *collector) tellCollapsed(link, target string) {
+	if c.opts.Collapsed != nil {
+		c.opts.Collapsed(link, target)
 	}
 }
 

@@ -154,6 +154,8 @@ func (w *walker) readEntries(dirfd int, b *branch, entries []fs.DirEntry, out *b
 				c.skip(path, errVanished)
 			case err != nil:
 				c.fails.add(w.ctx, path, &os.PathError{Op: "lstat", Path: path, Err: err})
+			case c.opts.Readable && !mayRead(dirfd, name, &st):
+				c.fails.add(w.ctx, path, &os.PathError{Op: "open", Path: path, Err: unix.EACCES})
 			default:
 				out.files = append(out.files, fileEntry(path, &st))
 				bytes += st.Size
@@ -161,6 +163,16 @@ func (w *walker) readEntries(dirfd int, b *branch, entries []fs.DirEntry, out *b
 		}
 	}
 	c.tally.expect(int64(len(out.files)), bytes)
+}
+
+// mayRead reports whether this process may read a file. The kernel is asked only about
+// files whose mode leaves that open.
+func mayRead(dirfd int, name string, st *unix.Stat_t) bool {
+	uid := uint32(os.Geteuid())
+	if uid == 0 || st.Uid == uid && st.Mode&0o400 != 0 || st.Uid != uid && st.Mode&0o044 == 0o044 {
+		return true
+	}
+	return unix.Faccessat(dirfd, name, unix.R_OK, unix.AT_EACCESS) == nil
 }
 
 func (w *walker) readLink(dirfd int, name string, l foundLink, out *branch) {

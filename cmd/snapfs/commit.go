@@ -70,6 +70,7 @@ func (p *program) commit(c *cli.Context) error {
 		return err
 	}
 	p.partial(done)
+	p.recovered(done)
 	for _, d := range done.Dropped {
 		p.warn("the %s format cannot hold: %s", opts.Format, d)
 	}
@@ -123,10 +124,21 @@ func (p *program) partial(done *mountd.Published) {
 	}
 }
 
+// recovered tells people that a commit outlived its mount.
+func (p *program) recovered(done *mountd.Published) {
+	if done.Recovered {
+		p.warn("the process of the mount died behind the commit; what was committed is safe in %s. Mount again to go on", done.Manifest)
+	}
+}
+
 func (p *program) printCommit(done *mountd.Published) error {
 	if done.Manifest == "" {
 		p.note("nothing to commit")
 		return nil
+	}
+	if done.Recovered {
+		p.note("%d added or modified, %d deleted", done.Modified, done.Deleted)
+		return p.print("%s", done.Manifest)
 	}
 	p.note("%s added, %d modified, %d deleted; %s uploaded (%s)", humanize.Comma(int64(done.Added)), done.Modified, done.Deleted,
 		count(int(done.UploadedBlobs), "blob"), size(done.UploadedBytes))

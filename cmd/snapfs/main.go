@@ -81,8 +81,11 @@ type signalled struct{ os.Signal }
 func (s signalled) Error() string { return "stopped by signal: " + s.String() }
 
 func codeOf(sig os.Signal) failure.Code {
-	if sig == syscall.SIGTERM {
+	switch sig {
+	case syscall.SIGTERM:
 		return failure.Terminated
+	case syscall.SIGHUP:
+		return failure.HungUp
 	}
 	return failure.Interrupted
 }

@@ -55,28 +55,42 @@ func (p *program) mount(c *cli.Context) error {
 	if err != nil {
 		return reporter.Done(err)
 	}
+	resumed, err := session.Resumed()
+	if err != nil {
+		return reporter.Done(errors.Join(err, session.Close()))
+	}
 	err = mountd.Run(c.Context, session, reporter.LogPath, func(info mountd.Info) error {
+		started := mountd.Started{Info: info, Resumed: resumed}
 		if !inBackground {
+			p.resumed(&started)
 			p.note("mounted on %s; Ctrl-C unmounts", info.MountPoint)
 			return nil
 		}
 		// Whatever is mounted where the user was must not be busy because of us.
-		return errors.Join(os.Chdir("/"), reporter.Ready(info))
+		return errors.Join(os.Chdir("/"), reporter.Ready(started))
 	})
 	return reporter.Done(err)
 }
 
+// resumed tells people that they go on with what they had changed before.
+func (p *program) resumed(m *mountd.Started) {
+	if r := m.Resumed; r != nil {
+		p.note("resumed %s kept from the mount of %s in %s", count(r.Changes, "change"), r.Since.Local().Format(time.DateTime), shown(m.Overlay))
+	}
+}
+
 func (p *program) mountInBackground(ctx context.Context, cfg mountd.Config) error {
-	info, err := mountd.Background(ctx, cfg.MountPoint)
+	started, err := mountd.Background(ctx, cfg.MountPoint)
 	if err != nil {
 		return err
 	}
 	v := struct {
 		Type string `json:"type"`
-		mountd.Info
-	}{"mounted", info}
+		mountd.Started
+	}{"mounted", started}
 	return p.result(v, func() error {
-		p.note("mounted on %s (pid %d)", info.MountPoint, info.PID)
+		p.resumed(&started)
+		p.note("mounted on %s (pid %d)", started.MountPoint, started.PID)
 		return nil
 	})
 }

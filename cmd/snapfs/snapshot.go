@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/snapfs/snapfs/blobstore"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
@@ -41,6 +44,7 @@ type snapshotResult struct {
 	HashedBytes   int64           `json:"hashed_bytes"`
 	UploadedBytes int64           `json:"uploaded_bytes"`
 	Skipped       []trees.Skipped `json:"skipped"` // entries left out, with the reason
+	CopiedLinks   []trees.Copied  `json:"copied_links"`
 }
 
 func (p *program) snapshot(c *cli.Context) error {
@@ -56,6 +60,7 @@ func (p *program) snapshot(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	opts.Readable = true
 	tree, err := p.collectTree(c, list[0], opts)
 	if err != nil {
 		return err
@@ -63,7 +68,7 @@ func (p *program) snapshot(c *cli.Context) error {
 	var out snapshotResult
 	m, err := p.store(c, tree.Manifest, work, &out)
 	if err != nil {
-		return err
+		return unreadable(err)
 	}
 	rel, err := tree.Relative(m)
 	if err != nil {
@@ -72,7 +77,7 @@ func (p *program) snapshot(c *cli.Context) error {
 	if out.written, err = p.write(c, rel); err != nil {
 		return err
 	}
-	out.Skipped = tree.Skipped
+	out.Skipped, out.CopiedLinks = tree.Skipped, tree.Copied
 	if out.UploadedBytes > 0 {
 		p.note("uploaded %s", size(out.UploadedBytes))
 	}
@@ -107,13 +112,56 @@ func (p *program) collectTree(c *cli.Context, dir string, opts trees.Options) (*
 		return nil, unlisted(dir, err)
 	}
 	p.skipped(tree.Skipped)
+	p.copiedLinks(dir, tree.Copied, c.IsSet("symlinks"))
 	return tree, nil
+}
+
+// maxShown is how many entries of a list a warning spells out.
+const maxShown = 10
+
+// copiedLinks tells people that they store what lies elsewhere, because of links. Those
+// who have chosen a policy know it, and are only told how much.
+func (p *program) copiedLinks(dir string, list []trees.Copied, chosen bool) {
+	if len(list) == 0 {
+		return
+	}
+	largest := slices.SortedFunc(slices.Values(list), func(a, b trees.Copied) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Path, b.Path))
+	})
+	var files int
+	var bytes int64
+	for _, l := range list {
+		files, bytes = files+l.Files, bytes+l.Bytes
+	}
+	tell := p.warn
+	if chosen {
+		tell = p.note
+	}
+	tell("%s out of %s; in their place is stored what they lead to: %s, %s", leading(len(list)), shown(dir), count(files, "file"), size(bytes))
+	for _, l := range largest[:min(maxShown, len(largest))] {
+		tell("  %s -> %s: %s, %s", shown(l.Path), shown(l.Target), count(l.Files, "file"), size(l.Bytes))
+	}
+	if more := len(list) - maxShown; more > 0 {
+		tell("  and %d more", more)
+	}
+	if !chosen {
+		p.note("--symlinks exclude-escaping leaves such links out; --symlinks collapse-escaping says that this is meant")
+	}
+}
+
+func leading(links int) string {
+	if links == 1 {
+		return "1 link leads"
+	}
+	return count(links, "link") + " lead"
 }
 
 // unlisted is the error for what cannot be listed.
 func unlisted(name string, err error) error {
 	var several *ops.Failures
 	switch {
+	case errors.As(err, &several) && errors.Is(err, os.ErrPermission):
+		return unreadable(err)
 	case !errors.Is(err, manifest.ErrInvalid):
 		return failure.Named(name, err)
 	case !errors.As(err, &several):
@@ -121,6 +169,17 @@ func unlisted(name string, err error) error {
 	}
 	e := *failure.Classify(err)
 	e.Hint = "no manifest can hold these names: rename them, or leave them out with --exclude"
+	return &e
+}
+
+// unreadable says what to do about files of a tree that this user may not read.
+func unreadable(err error) error {
+	var several *ops.Failures
+	if !errors.As(err, &several) || !errors.Is(err, os.ErrPermission) || errors.Is(err, blobstore.ErrPermission) {
+		return err
+	}
+	e := *failure.Classify(err)
+	e.Hint = "nothing was written; make them readable for this user, or leave them out with --exclude GLOB (repeatable)"
 	return &e
 }
 

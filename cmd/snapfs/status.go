@@ -62,8 +62,8 @@ func (p *program) printStatus(st *mountd.Status) error {
 		fmt.Fprintf(&b, "overlay   %s, %s so far\n", st.Overlay, count(st.Commits, "commit"))
 	}
 	h := st.CacheHits
-	fmt.Fprintf(&b, "fetched   %s in %s; reads served by memory %d, disk %d, store files %d, fetching %d\n",
-		size(st.FetchedBytes), count(int(st.Requests), "request"), h.Memory, h.Disk, h.StoreFile, h.Fetched)
+	fmt.Fprintf(&b, "fetched   %s; reads served by memory %d, disk %d, store files %d, fetching %d\n",
+		fetched(st), h.Memory, h.Disk, h.StoreFile, h.Fetched)
 	fmt.Fprintf(&b, "uploaded  %s in %s\n", size(st.UploadedBytes), count(int(st.UploadedBlobs), "blob"))
 	if st.Mismatches > 0 {
 		fmt.Fprintf(&b, "DAMAGED   %s did not match the hash\n", count(int(st.Mismatches), "content"))
@@ -74,6 +74,15 @@ func (p *program) printStatus(st *mountd.Status) error {
 	}
 	_, err := fmt.Fprint(p.stdout, b.String())
 	return err
+}
+
+// fetched says what came from the store. A directory that is used in place gets no
+// requests: its files are read.
+func fetched(st *mountd.Status) string {
+	if st.Requests == 0 && st.FetchedBytes > 0 {
+		return size(st.FetchedBytes) + " read in place from the store"
+	}
+	return size(st.FetchedBytes) + " in " + count(int(st.Requests), "request")
 }
 
 func changesTitle(changes []mountd.ChangeStatus) string {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
@@ -47,6 +48,10 @@ func (p *program) umount(c *cli.Context) error {
 	if err != nil {
 		return p.umountDead(dir, err)
 	}
+	// Whoever stands in the mount holds it, this process included.
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
 	done, err := client.Unmount(c.Context, req)
 	if errors.Is(err, context.Canceled) {
 		return &failure.Error{
@@ -65,6 +70,7 @@ func (p *program) umount(c *cli.Context) error {
 	}
 	if done.Commit != nil {
 		p.partial(done.Commit)
+		p.recovered(done.Commit)
 	}
 	return p.result(done, func() error { return p.printUnmounted(done) })
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/snapfs/snapfs/blobstore"
+	"github.com/snapfs/snapfs/cache"
 	snapfs "github.com/snapfs/snapfs/fs"
 	"github.com/snapfs/snapfs/manifest"
 	"github.com/snapfs/snapfs/ops"
@@ -35,6 +36,7 @@ const (
 	Busy        Code = 11  // busy or locked
 	Invalid     Code = 12  // manifest invalid or unsafe
 	Timeout     Code = 124 // a deadline passed
+	HungUp      Code = 129 // SIGHUP
 	Interrupted Code = 130 // SIGINT
 	Terminated  Code = 143 // SIGTERM
 )
@@ -43,7 +45,7 @@ var names = map[Code]string{
 	Failed: "failed", Usage: "usage", Partial: "partial", Differences: "differences", NotFound: "not-found",
 	Permission: "permission", Integrity: "integrity", Conflict: "conflict", NoSpace: "no-space",
 	NoStore: "no-store", Busy: "busy", Invalid: "invalid-manifest", Timeout: "timeout",
-	Interrupted: "interrupted", Terminated: "terminated",
+	HungUp: "hung-up", Interrupted: "interrupted", Terminated: "terminated",
 }
 
 // Name returns the word that stands for the code in JSON.
@@ -155,6 +157,7 @@ func (e *Error) classifyList(several *ops.Failures) {
 
 // tidy removes what says nothing to a user.
 func tidy(s string) string {
+	s = strings.ReplaceAll(s, manifest.ErrKind.Error()+": ", "")
 	return strings.ReplaceAll(s, manifest.ErrInvalid.Error()+": ", "")
 }
 
@@ -170,11 +173,13 @@ func (r rule) matches(err error) bool { return errors.Is(err, r.target) }
 var rules = []rule{
 	{context.DeadlineExceeded, Timeout, "the deadline passed; try again, or allow more time"},
 	{context.Canceled, Interrupted, "interrupted; run the same command again to go on where it stopped"},
+	{manifest.ErrKind, Usage, "snapfs manifest show tells what kind a manifest is"},
 	{manifest.ErrInvalid, Invalid, "the manifest is damaged, unsafe or not one of snapfs; nothing was changed"},
 	{snapfs.ErrInUse, Busy, "unmount the other mount first, or choose another --overlay directory"},
 	{snapfs.ErrOtherBase, Conflict, ""},
 	{snapfs.ErrDamaged, Integrity, ""},
 	{blobstore.ErrNoStore, NoStore, "check the --store URL, or create the bucket or directory"},
+	{cache.ErrUntrusted, Permission, "give it to this user alone (chmod 0700), or choose another with --cache-dir"},
 	{unix.EROFS, Permission, "choose a place that can be written to"},
 	{os.ErrPermission, Permission, ""},
 	{blobstore.ErrPermission, Permission, "check the credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, …) and what they are allowed to do"},

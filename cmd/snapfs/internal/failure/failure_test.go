@@ -21,7 +21,7 @@ func TestCodes(t *testing.T) {
 	want := map[Code]string{
 		0: "", 1: "failed", 2: "usage", 3: "partial", 4: "differences", 5: "not-found", 6: "permission", 7: "integrity",
 		8: "conflict", 9: "no-space", 10: "no-store", 11: "busy", 12: "invalid-manifest", 124: "timeout",
-		130: "interrupted", 143: "terminated",
+		129: "hung-up", 130: "interrupted", 143: "terminated",
 	}
 	for code, name := range want {
 		if code.Name() != name {

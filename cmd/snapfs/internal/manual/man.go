@@ -55,7 +55,7 @@ func exits() [][2]string {
 		{"7", "integrity: content is missing or does not match its hash"},
 		{"8", "conflict: already mounted, target exists, base changed"}, {"9", "out of space, quota or limit"},
 		{"10", "the store does not exist"}, {"11", "busy or locked"}, {"12", "manifest invalid or unsafe"},
-		{"124, 130, 143", "timeout, SIGINT, SIGTERM"},
+		{"124, 129, 130, 143", "timeout, SIGHUP, SIGINT, SIGTERM"},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/dirs"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
+	"github.com/snapfs/snapfs/fs"
 	"github.com/snapfs/snapfs/manifest"
 )
 
@@ -24,27 +25,52 @@ const readyVar = "SNAPFS_READY_FD_INTERNAL"
 
 // report is what the process says over the pipe: that it is ready, or why not.
 type report struct {
-	Info  *Info         `json:"info,omitempty"`
-	Error *failure.JSON `json:"error,omitempty"`
+	Started *Started      `json:"started,omitempty"`
+	Error   *failure.JSON `json:"error,omitempty"`
+}
+
+// Started describes a mount that has just begun.
+type Started struct {
+	Info
+	Resumed *Resumed `json:"resumed,omitempty"`
+}
+
+// Resumed says what an overlay held when it was mounted again.
+type Resumed struct {
+	Changes int       `json:"changes"` // that no commit has published
+	Since   time.Time `json:"since"`   // when the overlay was made
+}
+
+// Resumed returns what the overlay held already, nil when that is nothing.
+func (s *Session) Resumed() (*Resumed, error) {
+	if s.Tree.ReadOnly() {
+		return nil, nil
+	}
+	changes := s.changes()
+	if changes == 0 {
+		return nil, nil
+	}
+	info, err := fs.ReadOverlayInfo(s.Config.Overlay)
+	return &Resumed{Changes: changes, Since: info.Created}, err
 }
 
 // Background starts this program anew with the same arguments as a process of its
 // own that outlives the terminal, and waits until it reports. When ctx ends before
 // that, the process is told to end.
-func Background(ctx context.Context, mountPoint string) (Info, error) {
+func Background(ctx context.Context, mountPoint string) (Started, error) {
 	logPath, logFile, err := openLog(mountPoint)
 	if err != nil {
-		return Info{}, err
+		return Started{}, err
 	}
 	defer logFile.Close()
 	r, w, err := os.Pipe()
 	if err != nil {
-		return Info{}, err
+		return Started{}, err
 	}
 	defer r.Close()
 	self, err := os.Executable()
 	if err != nil {
-		return Info{}, err
+		return Started{}, err
 	}
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, logFile, logFile
@@ -54,34 +80,34 @@ func Background(ctx context.Context, mountPoint string) (Info, error) {
 	err = cmd.Start()
 	w.Close()
 	if err != nil {
-		return Info{}, fmt.Errorf("start the mount process: %w", err)
+		return Started{}, fmt.Errorf("start the mount process: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
 	defer stop()
 	return awaitReport(cmd, r, logPath)
 }
 
-func awaitReport(cmd *exec.Cmd, r io.Reader, logPath string) (Info, error) {
+func awaitReport(cmd *exec.Cmd, r io.Reader, logPath string) (Started, error) {
 	var rep report
 	err := json.NewDecoder(r).Decode(&rep)
 	switch {
 	case err != nil:
 		_ = cmd.Wait() // it has closed the pipe without a word: it is dead
-		return Info{}, &failure.Error{
+		return Started{}, &failure.Error{
 			Code: failure.Failed, Err: err,
 			Message: "the mount process ended before the mount was ready: " + cmd.ProcessState.String(),
 			Hint:    "its log " + logPath + " says more",
 		}
 	case rep.Error != nil:
 		_ = cmd.Wait()
-		return Info{}, failure.FromJSON(*rep.Error)
+		return Started{}, failure.FromJSON(*rep.Error)
 	}
 	// The mount answers when its root does: the parent may ask, the process itself
 	// must not.
-	if _, err := os.Stat(rep.Info.MountPoint); err != nil {
-		return Info{}, fmt.Errorf("the mount does not answer: %w", err)
+	if _, err := os.Stat(rep.Started.MountPoint); err != nil {
+		return Started{}, fmt.Errorf("the mount does not answer: %w", err)
 	}
-	return *rep.Info, cmd.Process.Release()
+	return *rep.Started, cmd.Process.Release()
 }
 
 // openLog opens the log of the mount at a mount point.
@@ -133,8 +159,8 @@ func NewReporter() (*Reporter, bool) {
 }
 
 // Ready reports success.
-func (r *Reporter) Ready(info Info) error {
-	return r.send(report{Info: &info})
+func (r *Reporter) Ready(started Started) error {
+	return r.send(report{Started: &started})
 }
 
 // Done reports an error, unless Ready was called before, and returns it.

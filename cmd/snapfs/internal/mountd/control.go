@@ -212,11 +212,7 @@ func (c *Client) call(ctx context.Context, path string, req, resp any) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return &failure.Error{
-			Code: failure.Failed, Err: err,
-			Message: fmt.Sprintf("the process of the mount (pid %d) ended before it answered", c.Info.PID),
-			Hint:    "its log " + c.Info.Log + " says why; the changes are in " + c.Info.Overlay + ", or in the diff manifest if that was written",
-		}
+		return c.gone(err)
 	}
 	defer r.Body.Close()
 	if r.StatusCode != http.StatusOK {
@@ -226,7 +222,19 @@ func (c *Client) call(ctx context.Context, path string, req, resp any) error {
 		}
 		return failure.FromJSON(e)
 	}
-	return json.NewDecoder(r.Body).Decode(resp)
+	if err := json.NewDecoder(r.Body).Decode(resp); err != nil {
+		return c.gone(err)
+	}
+	return nil
+}
+
+// gone is the error of a request that was not answered.
+func (c *Client) gone(err error) error {
+	return &failure.Error{
+		Code: failure.Failed, Err: errors.Join(errGone, err),
+		Message: fmt.Sprintf("the process of the mount (pid %d) ended before it answered", c.Info.PID),
+		Hint:    "its log " + c.Info.Log + " says why; nothing was published, and the changes are in " + c.Info.Overlay,
+	}
 }
 
 // Died reports whether the process of the mount has ended. A process that was killed
@@ -257,11 +265,21 @@ func (c *Client) Commit(ctx context.Context, opts PublishOptions) (*Published, e
 	if err := c.checkOutput(opts.Output); err != nil {
 		return nil, err
 	}
+	after, err := c.aftermathOf()
+	if err != nil {
+		return nil, err
+	}
 	if err := syncMount(c.Info.MountPoint); err != nil {
 		return nil, err
 	}
 	var p Published
-	return &p, c.call(ctx, "/v1/commit", opts, &p)
+	err = c.call(ctx, "/v1/commit", opts, &p)
+	if errors.Is(err, errGone) {
+		if done, e := after.published(opts); done != nil || e != nil {
+			return done, e
+		}
+	}
+	return &p, err
 }
 
 func syncMount(dir string) error {
@@ -281,6 +299,17 @@ func (c *Client) Unmount(ctx context.Context, req UnmountRequest) (*Unmounted, e
 	if err := c.checkOutput(req.DiffOut); err != nil {
 		return nil, err
 	}
+	after, err := c.aftermathOf()
+	if err != nil {
+		return nil, err
+	}
 	var u Unmounted
-	return &u, c.call(ctx, "/v1/umount", req, &u)
+	err = c.call(ctx, "/v1/umount", req, &u)
+	if errors.Is(err, errGone) {
+		// The mount is gone with its process; what was published last is all there is to tell.
+		if done, e := after.published(PublishOptions{Output: req.DiffOut}); done != nil && e == nil {
+			return &Unmounted{Type: "umount", Commit: done, Kept: c.Info.Overlay}, nil
+		}
+	}
+	return &u, err
 }

@@ -57,6 +57,7 @@ type Published struct {
 	Problems      []Problem     `json:"problems"`          // entries that were left out
 	Dropped       []string      `json:"dropped,omitempty"` // what the format cannot hold, in words
 	Seconds       float64       `json:"seconds"`
+	Recovered     bool          `json:"recovered,omitempty"` // the process died behind the commit; see aftermath
 }
 
 // Problem is an entry that could not be published.
@@ -327,9 +328,11 @@ func (s *Session) saveInline(text []byte) (path string, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	path = filepath.Join(dir, "inline-"+string(manifest.Sum(text))+".json")
+	path = filepath.Join(dir, inlineName(manifest.Sum(text)))
 	return path, docs.WriteFile(path, text)
 }
+
+func inlineName(hash manifest.Hash) string { return "inline-" + string(hash) + ".json" }
 
 // DiffPath returns where a commit without a named output goes: the place chosen at
 // mount time, or else beside the base manifest, with the time in the name. Beside a base

@@ -94,8 +94,27 @@ func (w *watch) line() string {
 	if rate < 1 {
 		return text
 	}
-	left := time.Duration(float64(max(c.TotalBytes-bytes, 0)) / rate * float64(time.Second))
-	return text + fmt.Sprintf(", %s/s, %s left", humanize.IBytes(uint64(rate)), left.Round(time.Second))
+	return text + fmt.Sprintf(", %s/s", humanize.IBytes(uint64(rate))) + w.left(c)
+}
+
+// An estimate means something once the rate has been watched for a while, or a good part
+// is done.
+const (
+	estimateAfter   = 10 * time.Second
+	estimatePercent = 10
+)
+
+// left returns ", 23s left", or "" while nobody can tell.
+func (w *watch) left(c ops.Counts) string {
+	rate, elapsed := w.meter.Rate(), time.Since(w.start)
+	if rate < 1 || elapsed < time.Second || elapsed < estimateAfter && c.Percent() < estimatePercent {
+		return ""
+	}
+	seconds := float64(max(c.TotalBytes-c.DoneBytes-c.SkippedBytes, 0)) / rate
+	if seconds > (100 * time.Hour).Seconds() {
+		return "" // it hardly moves
+	}
+	return fmt.Sprintf(", %s left", time.Duration(seconds*float64(time.Second)).Round(time.Second))
 }
 
 func (w *watch) plural(n int64) string {
@@ -156,7 +175,8 @@ func (d *drawing) draw(w *watch) {
 	if d.bar.GetMax64() != c.TotalBytes {
 		d.bar.ChangeMax64(c.TotalBytes)
 	}
-	d.bar.Describe(fmt.Sprintf("%s %s of %s", w.verb, humanize.Comma(c.DoneFiles+c.SkippedFiles), w.plural(c.TotalFiles)))
+	w.meter.Add(time.Since(w.start), done)
+	d.bar.Describe(fmt.Sprintf("%s %s of %s%s", w.verb, humanize.Comma(c.DoneFiles+c.SkippedFiles), w.plural(c.TotalFiles), w.left(c)))
 	_ = d.bar.Set64(min(done, c.TotalBytes-1)) // a full bar is final, and the total may grow
 }
 
@@ -170,5 +190,5 @@ func (w *watch) newSpinner() *progressbar.ProgressBar {
 func (w *watch) newBar(total int64) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w.out), progressbar.OptionSetElapsedTime(false),
 		progressbar.OptionClearOnFinish(), progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true),
-		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(24))
+		progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(false), progressbar.OptionSetWidth(24))
 }

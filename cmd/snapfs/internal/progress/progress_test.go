@@ -63,6 +63,30 @@ func TestLines(t *testing.T) {
 	})
 }
 
+// What is left is not told from the first moments of a long operation.
+func TestEstimateWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &watch{verb: "uploading", noun: "file", start: time.Now()}
+		var now ops.Counts
+		w.counts = func() ops.Counts { return now }
+		for _, step := range []struct {
+			after time.Duration
+			done  int64
+			want  string
+		}{
+			{200 * time.Millisecond, 4 << 10, ""},
+			{3 * time.Second, 1 << 20, ""},
+			{8 * time.Second, 1 << 30, ", 34s left"},
+		} {
+			time.Sleep(step.after)
+			now = ops.Counts{TotalFiles: 10, TotalBytes: 4 << 30, DoneFiles: 1, DoneBytes: step.done}
+			if line := w.line(); !strings.HasSuffix(line, "/s"+step.want) {
+				t.Errorf("with %d bytes done: %s", step.done, line)
+			}
+		}
+	})
+}
+
 func TestBarDrawsAndCleansUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out lockedBuffer

@@ -4,6 +4,7 @@ package trees
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/snapfs/snapfs/manifest"
@@ -15,6 +16,7 @@ type Options struct {
 	Symlinks  ops.SymlinkPolicy
 	ChunkSize int64      // bytes; 0 for the default
 	Select    *Selection // of paths relative to the directory; nil for all
+	Readable  bool       // files that cannot be read are failures already
 	Progress  *ops.Progress
 }
 
@@ -23,6 +25,16 @@ type Tree struct {
 	Root     string // absolute and normalised
 	Manifest *manifest.AbsSnapshot
 	Skipped  []Skipped // what no manifest can hold
+	Copied   []Copied  // what was found behind links that lead out of the directory
+}
+
+// Copied is a link that leads out of the directory, in the place of which the manifest
+// has what it leads to.
+type Copied struct {
+	Path   string `json:"path"`
+	Target string `json:"target"`
+	Files  int    `json:"files"` // regular files that came with it
+	Bytes  int64  `json:"bytes"` // their sizes
 }
 
 // Skipped is an entry that was left out although nobody asked for it.
@@ -42,11 +54,14 @@ func (s Skipped) String() string {
 // selected are entered only when something below them can be, and listed only when
 // they hold something that is.
 func Collect(ctx context.Context, root string, opts Options) (*Tree, error) {
-	t := &Tree{Root: manifest.NormalizePath(root), Skipped: []Skipped{}}
+	t := &Tree{Root: manifest.NormalizePath(root), Skipped: []Skipped{}, Copied: []Copied{}}
 	collect := ops.CollectOptions{
-		Symlinks: opts.Symlinks, ChunkSize: opts.ChunkSize, Progress: opts.Progress,
+		Symlinks: opts.Symlinks, ChunkSize: opts.ChunkSize, Readable: opts.Readable, Progress: opts.Progress,
 		Skipped: func(path string, reason error) {
 			t.Skipped = append(t.Skipped, Skipped{path, reason.Error()})
+		},
+		Collapsed: func(link, target string) {
+			t.Copied = append(t.Copied, Copied{Path: link, Target: target})
 		},
 	}
 	if opts.Select != nil && !opts.Select.all {
@@ -63,7 +78,33 @@ func Collect(ctx context.Context, root string, opts Options) (*Tree, error) {
 	if opts.Select != nil && !opts.Select.all {
 		t.reduce(opts.Select)
 	}
+	t.measureCopied()
 	return t, t.checkNames()
+}
+
+// measureCopied counts what came with each link that leads out of the directory, and
+// drops those that are not selected.
+func (t *Tree) measureCopied() {
+	files := t.Manifest.Files // sorted
+	from := func(path string) int {
+		i, _ := slices.BinarySearchFunc(files, path, func(f manifest.File, path string) int { return strings.Compare(f.Path, path) })
+		return i
+	}
+	for i := range t.Copied {
+		c := &t.Copied[i]
+		count := func(f *manifest.File) {
+			if f.IsRegular() {
+				c.Files, c.Bytes = c.Files+1, c.Bytes+f.Size
+			}
+		}
+		if at := from(c.Path); at < len(files) && files[at].Path == c.Path {
+			count(&files[at])
+		}
+		for at := from(c.Path + "/"); at < len(files) && strings.HasPrefix(files[at].Path, c.Path+"/"); at++ {
+			count(&files[at])
+		}
+	}
+	t.Copied = slices.DeleteFunc(t.Copied, func(c Copied) bool { return c.Files == 0 })
 }
 
 // checkNames lists the names and links that no relative manifest can hold, before
