@@ -239,6 +239,9 @@ func (b *Blobs) File(blob manifest.Blob) (*os.File, bool) {
 	return e.open()
 }
 
+// Dir returns the directory of the cache.
+func (b *Blobs) Dir() string { return b.dir.path }
+
 // Close gives up the transfers under way and waits for the readers to return. What
 // is in the directory stays.
 func (b *Blobs) Close() error {

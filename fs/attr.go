@@ -121,7 +121,7 @@ func (t *Tree) SetAttr(ino Ino, s SetAttr) (Attr, error) {
 
 func (t *Tree) setAttr(n *node, s SetAttr) error {
 	if s.Size != nil {
-		n.io.Lock()
+		n.lockIO()
 		defer n.io.Unlock()
 		if err := t.truncate(n, *s.Size); err != nil {
 			return err
@@ -132,6 +132,7 @@ func (t *Tree) setAttr(n *node, s SetAttr) error {
 	if s.Mode == nil && s.UID == nil && s.GID == nil && s.Atime == nil && s.Mtime == nil && !s.dropsPrivileges(n.mode) {
 		return nil
 	}
+	n.catchUp()
 	rec := n.attrOp(t.now())
 	s.applyTo(rec)
 	if err := t.logNode(n, rec); err != nil {

@@ -166,7 +166,10 @@ func (c *Content) fill(f *manifest.File) bool {
 }
 
 // ReaderAt reads the content as it is now.
-func (c *Content) ReaderAt(ctx context.Context) *ContentReader { return &ContentReader{c, ctx} }
+func (c *Content) ReaderAt(ctx context.Context) *ContentReader {
+	c.t.steady(ctx, c.n)
+	return &ContentReader{c, ctx}
+}
 
 // ContentReader is an io.ReaderAt whose reads end with a context.
 type ContentReader struct {
@@ -189,6 +192,7 @@ func (r *ContentReader) ReadAt(p []byte, off int64) (int, error) {
 func (c *Content) Changed() bool {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
+	c.n.catchUp()
 	return c.n.file.gen != c.gen
 }
 
@@ -196,6 +200,7 @@ func (c *Content) Changed() bool {
 func (c *Content) Again(path string) (*Content, manifest.File) {
 	c.n.mu.Lock()
 	defer c.n.mu.Unlock()
+	c.n.catchUp()
 	return c.t.content(c.n), c.n.manifestFile(path)
 }
 
@@ -259,11 +264,11 @@ func (t *Tree) remember(c *Change) error {
 		return nil
 	}
 	n := c.node
-	n.io.Lock() // a write that has begun may not have changed anything yet
+	n.lockIO() // a write that has begun may not have changed anything yet
 	defer n.io.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.file.gen != c.Content.gen {
+	if n.file.gen != c.Content.gen || n.file.direct > 0 {
 		return nil
 	}
 	hashes := make([]manifest.Hash, len(c.Content.Chunks))

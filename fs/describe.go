@@ -144,6 +144,7 @@ func unstorable(path string) string {
 // the content has to be hashed.
 func (d *describer) file(c *Change, n *node) {
 	n.mu.Lock()
+	n.catchUp()
 	content := d.t.content(n)
 	c.New = n.manifestFile(c.Path)
 	n.mu.Unlock()

@@ -18,6 +18,7 @@ type File struct {
 	node     atomic.Pointer[node] // nil while the file is an untouched base entry
 	writable bool
 	referred bool // the file holds a reference to its inode, having had no node
+	borrowed bool // see Borrow
 }
 
 // Open opens a regular file. The flags are those of open(2); of them O_TRUNC and the
@@ -37,7 +38,7 @@ func (t *Tree) Open(ino Ino, flags uint32) (*File, error) {
 		return nil, notRegular(n.typ)
 	}
 	if flags&unix.O_TRUNC != 0 {
-		n.io.Lock()
+		n.lockIO()
 		err = t.truncate(n, 0)
 		n.io.Unlock()
 		if err != nil {
@@ -122,6 +123,18 @@ func (t *Tree) opened(n *node) *File {
 // Ino returns the inode number of the file.
 func (f *File) Ino() Ino { return f.ino }
 
+// Size returns the present size of the file, in bytes.
+func (f *File) Size() int64 {
+	n := f.current()
+	if n == nil {
+		return f.t.base.rows[f.ino].size
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.catchUp()
+	return n.size
+}
+
 // Writable reports whether the file was opened for writing.
 func (f *File) Writable() bool { return f.writable }
 
@@ -174,7 +187,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 		return 0, nil
 	}
 	n := f.node.Load()
-	n.io.Lock()
+	n.lockIO()
 	defer n.io.Unlock()
 	return f.t.write(n, p, off)
 }
@@ -220,6 +233,9 @@ func (f *File) Sync() error {
 // Close ends the use of the file.
 func (f *File) Close() {
 	if n := f.node.Load(); n != nil {
+		if f.borrowed {
+			f.giveBack(n)
+		}
 		f.t.release(n)
 	}
 	if f.referred {
@@ -239,7 +255,7 @@ func (f *File) Allocate(mode uint32, off, length int64) error {
 		return unix.EFBIG
 	}
 	n := f.node.Load()
-	n.io.Lock()
+	n.lockIO()
 	defer n.io.Unlock()
 	r := extent.Range{Off: off, End: off + length}
 	keep := mode&unix.FALLOC_FL_KEEP_SIZE != 0
@@ -332,6 +348,7 @@ func (f *File) Seek(off int64, whence int) (int64, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.catchUp()
 	if off < 0 || off >= n.size {
 		return 0, unix.ENXIO
 	}

@@ -61,6 +61,10 @@ type fileState struct {
 	f       *os.File   // the data file, open while the node is busy
 	gen     uint64     // grows when a change of content begins, and when it ends
 
+	// Of those who write to the data file directly; see File.Borrow.
+	direct int   // how many may
+	seen   int64 // change time of the data file when it was looked at last
+
 	// What the last commit knows of the content: one hash for each chunk, "" where
 	// the chunk has changed since. It is nil before the first commit.
 	hashes []manifest.Hash
@@ -91,6 +95,7 @@ func newNode(ino Ino, mode uint32) *node {
 func (n *node) attr() Attr {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.catchUp()
 	return Attr{
 		Ino: n.ino, Mode: n.mode, Nlink: n.nlink(), UID: n.uid, GID: n.gid, Rdev: n.rdev, Size: n.size,
 		Atime: n.atime, Mtime: n.mtime, Ctime: n.ctime,

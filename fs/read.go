@@ -66,6 +66,7 @@ func (t *Tree) readNode(ctx context.Context, n *node, p []byte, off int64) (int,
 	r := extent.Range{Off: off, End: off + int64(len(p))}
 	for {
 		n.mu.Lock()
+		n.catchUp()
 		list := t.pieces(n, r)
 		var file *os.File
 		var err error

@@ -54,6 +54,7 @@ func (t *Tree) hashXattr(ino Ino) string {
 		}
 		n.mu.Lock()
 		defer n.mu.Unlock()
+		n.catchUp()
 		count := chunkCount(n.size, t.base.chunkSize)
 		for i := range count {
 			hashes = append(hashes, t.knownHash(n, i, count))

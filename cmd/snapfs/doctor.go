@@ -63,7 +63,7 @@ func (p *program) doctor(c *cli.Context) error {
 }
 
 func (p *program) examine(c *cli.Context) []doctor.Check {
-	list := []doctor.Check{doctor.FuseDevice(), doctor.MountHelper(), doctor.AllowOther(), doctor.Limits()}
+	list := []doctor.Check{doctor.FuseDevice(), doctor.MountHelper(), doctor.AllowOther(), doctor.Passthrough(), doctor.Limits()}
 	for _, d := range []struct {
 		what string
 		dir  func() (string, error)

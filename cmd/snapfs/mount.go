@@ -33,6 +33,7 @@ func (p *program) mountCommand() *cli.Command {
 			&cli.StringFlag{Name: "diff-out", Usage: "where unmounting writes the diff `MANIFEST` (default: beside the base)"},
 			&cli.StringFlag{Name: "on-unmount", Value: "commit", Usage: "what unmounting does with changes: commit or keep"},
 			&cli.StringSliceFlag{Name: "options", Aliases: []string{"o"}, Usage: "mount options: ro, allow_other, noexec, … (repeatable)"},
+			&cli.StringFlag{Name: "passthrough", Value: "auto", Usage: "auto lets the kernel use local files directly where it can, off never does"},
 			&cli.StringFlag{Name: "uid", Usage: "owner of the entries (default: this user)"},
 			&cli.StringFlag{Name: "gid", Usage: "group of the entries (default: that of this user)"},
 			&cli.StringFlag{Name: "umask", Value: "022", Usage: "permission bits that entries lack, octal"},
@@ -126,6 +127,13 @@ func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error)
 		cfg.Keep = true
 	default:
 		return cfg, usage("--on-unmount is commit or keep, not %q", v)
+	}
+	switch v := c.String("passthrough"); v {
+	case "auto":
+	case "off":
+		cfg.Ask = true
+	default:
+		return cfg, usage("--passthrough is auto or off, not %q", v)
 	}
 	if err := owners(c, &cfg); err != nil {
 		return cfg, err

@@ -64,6 +64,7 @@ func (p *program) printStatus(st *mountd.Status) error {
 	h := st.CacheHits
 	fmt.Fprintf(&b, "fetched   %s; reads served by memory %d, disk %d, store files %d, fetching %d\n",
 		fetched(st), h.Memory, h.Disk, h.StoreFile, h.Fetched)
+	b.WriteString("reading   " + passthroughLine(&st.Passthrough) + "\n")
 	fmt.Fprintf(&b, "uploaded  %s in %s\n", size(st.UploadedBytes), count(int(st.UploadedBlobs), "blob"))
 	if st.Mismatches > 0 {
 		fmt.Fprintf(&b, "DAMAGED   %s did not match the hash\n", count(int(st.Mismatches), "content"))
@@ -83,6 +84,17 @@ func fetched(st *mountd.Status) string {
 		return size(st.FetchedBytes) + " read in place from the store"
 	}
 	return size(st.FetchedBytes) + " in " + count(int(st.Requests), "request")
+}
+
+func passthroughLine(s *mountd.Passthrough) string {
+	if s.Active {
+		line := fmt.Sprintf("the kernel uses local files directly (%s so far)", count(int(s.Opens), "open"))
+		if s.Why != "" {
+			line += ", but not all: " + s.Why
+		}
+		return line
+	}
+	return "through the mount process: no passthrough, " + s.Why
 }
 
 func changesTitle(changes []mountd.ChangeStatus) string {

@@ -27,6 +27,8 @@ type childConfig struct {
 	Snapshot            manifest.Snapshot
 	ReadOnly, Debug     bool
 	AllowOther          bool
+	Ask                 bool // no passthrough
+	Lend                bool // the store lends its files
 }
 
 func TestMain(m *testing.M) {
@@ -63,14 +65,18 @@ func serve(path string) error {
 	if err != nil {
 		return err
 	}
-	tree, err := fs.New(base, dirBlobs(c.Store), c.Overlay, fs.Options{
+	var blobs fs.BlobReader = dirBlobs(c.Store)
+	if c.Lend {
+		blobs = lendingBlobs{dirBlobs(c.Store)}
+	}
+	tree, err := fs.New(base, blobs, c.Overlay, fs.Options{
 		UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), Umask: 0o022, MountPoint: c.Dir,
 	})
 	if err != nil {
 		return err
 	}
 	server, err := Mount(tree, c.Dir, MountOptions{
-		ReadOnly: c.ReadOnly, Debug: c.Debug, AllowOther: c.AllowOther, Log: zerolog.New(os.Stderr),
+		ReadOnly: c.ReadOnly, Debug: c.Debug, AllowOther: c.AllowOther, Ask: c.Ask, Log: zerolog.New(os.Stderr),
 	})
 	if err != nil {
 		return err
@@ -94,6 +100,9 @@ func obey(server *Server, tree *fs.Tree) {
 			fmt.Println(string(out))
 		case "stats":
 			out, _ := json.Marshal(tree.Stats())
+			fmt.Println(string(out))
+		case "passthrough":
+			out, _ := json.Marshal(server.Passthrough())
 			fmt.Println(string(out))
 		case "unmount":
 			fmt.Println(server.Unmount())
@@ -128,6 +137,17 @@ func (d dirBlobs) ReadBlobAt(ctx context.Context, b manifest.Blob, p []byte, off
 		err = nil
 	}
 	return n, err
+}
+
+// lendingBlobs lends the file of a blob, as a cache does.
+type lendingBlobs struct{ dirBlobs }
+
+func (d lendingBlobs) Lend(blobs []manifest.Blob) (*os.File, bool) {
+	if len(blobs) != 1 {
+		return nil, false
+	}
+	f, err := os.Open(filepath.Join(string(d.dirBlobs), string(blobs[0].Hash)))
+	return f, err == nil
 }
 
 func (d dirBlobs) put(t testing.TB, p []byte) manifest.Hash {

@@ -72,7 +72,7 @@ func (f *FS) addPlus(dir *fs.Dir, i int, off uint64, out *fuse.DirEntryList) boo
 		f.tree.Forget(a.Ino, 1)
 		return false
 	}
-	fillEntry(&a, e)
+	f.fillEntry(&a, e)
 	return true
 }
 

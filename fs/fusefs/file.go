@@ -1,6 +1,8 @@
 package fusefs
 
 import (
+	"errors"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/snapfs/snapfs/fs"
 	"golang.org/x/sys/unix"
@@ -8,13 +10,36 @@ import (
 
 // Open opens a file.
 func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	file, err := f.tree.Open(fs.Ino(in.NodeId), in.Flags)
+	x := f.inodes.enter(in.NodeId)
+	defer f.inodes.leave(x)
+	if x.readsStored() && (in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0) {
+		return f.split(in.NodeId)
+	}
+	file, err := f.tree.Open(f.aliases.ino(in.NodeId), in.Flags)
 	if err != nil {
 		return status(err)
 	}
-	out.Fh = f.files.add(file)
-	out.OpenFlags = openFlags(in.Flags)
+	if in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
+		_, err = file.DropPrivileges()
+	}
+	if err == nil {
+		err = f.admit(x, file, in.Flags, out)
+	}
+	if errors.Is(err, errElsewhere) {
+		file.Close()
+		return f.split(in.NodeId)
+	}
+	if err != nil {
+		file.Close()
+		return status(err)
+	}
 	return fuse.OK
+}
+
+// openFile is an open file of the kernel.
+type openFile struct {
+	*fs.File
+	inode *inode
 }
 
 // openFlags returns how the kernel is to treat a file that was opened with the given
@@ -44,9 +69,13 @@ func (f *FS) created(file *fs.File, a *fs.Attr, err error, in *fuse.CreateIn, ou
 	if err != nil {
 		return status(err)
 	}
-	fillEntry(a, &out.EntryOut)
-	out.Fh = f.files.add(file)
-	out.OpenFlags = openFlags(in.Flags)
+	x := f.inodes.enter(uint64(a.Ino))
+	defer f.inodes.leave(x)
+	if err := f.admit(x, file, in.Flags, &out.OpenOut); err != nil {
+		file.Close()
+		return status(err)
+	}
+	f.fillEntry(a, &out.EntryOut)
 	return fuse.OK
 }
 
@@ -96,10 +125,10 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fu
 
 // dropPrivileges makes a file that somebody unprivileged writes to lose its set-user-ID
 // bit. The kernel leaves that to the server, and does not know the new mode by itself.
-func (f *FS) dropPrivileges(file *fs.File) error {
+func (f *FS) dropPrivileges(file *openFile) error {
 	had, err := file.DropPrivileges()
 	if had {
-		go f.conn.InodeNotify(uint64(file.Ino()), -1, 0) // attributes only; it must not run in a handler
+		go f.conn.InodeNotify(file.inode.number, -1, 0) // attributes only; it must not run in a handler
 	}
 	return err
 }
@@ -110,8 +139,19 @@ func (f *FS) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.OK 
 // Release closes a file.
 func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if file, ok := f.files.remove(in.Fh); ok {
-		file.Close()
+		f.close(file)
 	}
+}
+
+func (f *FS) close(file *openFile) {
+	x := file.inode
+	x.mu.Lock()
+	file.Close()
+	if x.opens--; x.opens == 0 && x.direct {
+		f.direct.unregister(x.id)
+		x.direct = false
+	}
+	f.inodes.leave(x)
 }
 
 // Fsync makes a file durable.

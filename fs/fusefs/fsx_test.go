@@ -64,11 +64,23 @@ type fsx struct {
 }
 
 // TestFsx runs random operations on the content of one file, through two handles
-// and mappings, and compares it with a buffer in memory. Half of the files lie in
-// the base. A run that fails is shortened as far as it still fails.
+// and mappings, and compares it with a buffer in memory: on files of the base, and on
+// new ones, which the kernel uses directly where it can. A run that fails is shortened
+// as far as it still fails.
 func TestFsx(t *testing.T) {
-	for _, procs := range []string{"1", "4"} {
-		t.Run("GOMAXPROCS="+procs, func(t *testing.T) {
+	for _, way := range []struct {
+		name  string
+		procs int
+		ask   bool // without passthrough
+		made  bool // the files are not in the base
+	}{
+		{"base", 4, false, false},
+		{"base, one processor", 1, false, false},
+		{"new", 4, false, true},
+		{"new, one processor", 1, false, true},
+		{"new, without passthrough", 4, true, true},
+	} {
+		t.Run(way.name, func(t *testing.T) {
 			seed := *fsxSeed
 			if seed == 0 {
 				seed = uint64(time.Now().UnixNano())
@@ -83,12 +95,18 @@ func TestFsx(t *testing.T) {
 			for i := range files {
 				m.addFile(fmt.Sprintf("f%d", i), content)
 			}
-			m.env = []string{"GOMAXPROCS=" + procs}
+			m.env = []string{fmt.Sprintf("GOMAXPROCS=%d", way.procs)}
+			m.config.Ask = way.ask
 			m.start()
 			next := 0
 			run := func(ops []fsxOp) error {
-				x := &fsx{path: m.path(fmt.Sprintf("f%d", next)), want: slices.Clone(content)}
+				name, want := fmt.Sprintf("f%d", next), slices.Clone(content)
+				if way.made {
+					name, want = "new"+name, nil
+					m.write(name, "")
+				}
 				next++
+				x := &fsx{path: m.path(name), want: want}
 				return x.run(ops)
 			}
 			ops := make([]fsxOp, *fsxOps)

@@ -23,9 +23,13 @@ type FS struct {
 	tree  *fs.Tree
 	log   zerolog.Logger
 	conn  *fuse.Server // set by Init
-	files *handles[*fs.File]
+	files *handles[*openFile]
 	dirs  *handles[*fs.Dir]
 	quiet *limiter
+
+	inodes  inodes
+	aliases aliases
+	direct  passthrough
 }
 
 var _ fuse.RawFileSystem = (*FS)(nil)
@@ -36,9 +40,10 @@ func New(tree *fs.Tree, log zerolog.Logger) *FS {
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		tree:          tree,
 		log:           log,
-		files:         newHandles[*fs.File](),
+		files:         newHandles[*openFile](),
 		dirs:          newHandles[*fs.Dir](),
 		quiet:         newLimiter(),
+		inodes:        inodes{open: make(map[uint64]*inode)},
 	}
 }
 
@@ -46,13 +51,16 @@ func New(tree *fs.Tree, log zerolog.Logger) *FS {
 func (f *FS) String() string { return "snapfs" }
 
 // Init is called before the first request.
-func (f *FS) Init(conn *fuse.Server) { f.conn = conn }
+func (f *FS) Init(conn *fuse.Server) {
+	f.conn = conn
+	f.direct.start(conn)
+}
 
 // OnUnmount closes what the kernel has not closed: when the connection was aborted,
 // RELEASE does not come.
 func (f *FS) OnUnmount() {
 	for _, file := range f.files.drain() {
-		file.Close()
+		f.close(file)
 	}
 	f.dirs.drain()
 }
@@ -80,12 +88,21 @@ func split(ns int64) (sec uint64, nsec uint32) {
 	return uint64(ts.Sec), uint32(ts.Nsec)
 }
 
-func fillEntry(a *fs.Attr, out *fuse.EntryOut) {
-	out.NodeId = uint64(a.Ino)
+func (f *FS) fillEntry(a *fs.Attr, out *fuse.EntryOut) {
+	out.NodeId = f.aliases.enter(a.Ino)
 	out.Generation = 1
 	out.EntryValid = forever
-	out.AttrValid = forever
+	out.AttrValid = f.validity(a)
 	fillAttr(a, &out.Attr)
+}
+
+// validity returns for how long the kernel may remember attributes, in seconds: for
+// ever, unless they change without us, or are those of two inodes of the kernel.
+func (f *FS) validity(a *fs.Attr) uint64 {
+	if a.Type() == unix.S_IFREG && (f.tree.Changing(a.Ino) || f.aliases.has(a.Ino)) {
+		return 0
+	}
+	return forever
 }
 
 func owner(h *fuse.InHeader) fs.Owner { return fs.Owner{UID: h.Uid, GID: h.Gid} }
@@ -98,24 +115,26 @@ func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.
 		out.EntryValid = forever
 		return fuse.OK
 	}
-	return entry(a, err, out)
+	return f.entry(a, err, out)
 }
 
 // Forget drops references that entries in replies have made.
-func (f *FS) Forget(nodeid, nlookup uint64) { f.tree.Forget(fs.Ino(nodeid), nlookup) }
+func (f *FS) Forget(nodeid, nlookup uint64) {
+	f.tree.Forget(f.aliases.forget(nodeid, nlookup), nlookup)
+}
 
 // GetAttr answers stat.
 func (f *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	a, err := f.tree.GetAttr(fs.Ino(in.NodeId))
-	return attrs(a, err, out)
+	a, err := f.tree.GetAttr(f.aliases.ino(in.NodeId))
+	return f.attrs(a, err, out)
 }
 
 // attrs answers a request for attributes.
-func attrs(a fs.Attr, err error, out *fuse.AttrOut) fuse.Status {
+func (f *FS) attrs(a fs.Attr, err error, out *fuse.AttrOut) fuse.Status {
 	if err != nil {
 		return status(err)
 	}
-	out.AttrValid = forever
+	out.AttrValid = f.validity(&a)
 	fillAttr(&a, &out.Attr)
 	return fuse.OK
 }
@@ -143,8 +162,15 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 		s.Mtime = nanoseconds(t)
 	}
 	s.DropPrivileges = in.Valid&fuse.FATTR_KILL_SUIDGID != 0
-	a, err := f.tree.SetAttr(fs.Ino(in.NodeId), s)
-	return attrs(a, err, out)
+	if s.Size != nil {
+		x := f.inodes.enter(in.NodeId)
+		defer f.inodes.leave(x)
+		if x.readsStored() {
+			return f.split(in.NodeId)
+		}
+	}
+	a, err := f.tree.SetAttr(f.aliases.ino(in.NodeId), s)
+	return f.attrs(a, err, out)
 }
 
 // nanoseconds returns a time as the tree counts it. Times that it cannot count, three
@@ -160,36 +186,36 @@ func nanoseconds(t time.Time) *int64 {
 }
 
 // entry answers a request that finds or makes an entry.
-func entry(a fs.Attr, err error, out *fuse.EntryOut) fuse.Status {
+func (f *FS) entry(a fs.Attr, err error, out *fuse.EntryOut) fuse.Status {
 	if err != nil {
 		return status(err)
 	}
-	fillEntry(&a, out)
+	f.fillEntry(&a, out)
 	return fuse.OK
 }
 
 // Mkdir makes a directory.
 func (f *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
 	a, err := f.tree.Mkdir(fs.Ino(in.NodeId), name, in.Mode, owner(&in.InHeader))
-	return entry(a, err, out)
+	return f.entry(a, err, out)
 }
 
 // Mknod makes a file, a fifo or a socket.
 func (f *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
 	a, err := f.tree.Mknod(fs.Ino(in.NodeId), name, in.Mode, in.Rdev, owner(&in.InHeader))
-	return entry(a, err, out)
+	return f.entry(a, err, out)
 }
 
 // Symlink makes a symbolic link.
 func (f *FS) Symlink(_ <-chan struct{}, h *fuse.InHeader, text, name string, out *fuse.EntryOut) fuse.Status {
 	a, err := f.tree.Symlink(fs.Ino(h.NodeId), name, text, owner(h))
-	return entry(a, err, out)
+	return f.entry(a, err, out)
 }
 
 // Link makes a hard link.
 func (f *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
-	a, err := f.tree.Link(fs.Ino(in.Oldnodeid), fs.Ino(in.NodeId), name)
-	return entry(a, err, out)
+	a, err := f.tree.Link(f.aliases.ino(in.Oldnodeid), fs.Ino(in.NodeId), name)
+	return f.entry(a, err, out)
 }
 
 // Readlink answers with the text of a symbolic link.

@@ -32,6 +32,8 @@ const (
 type MountOptions struct {
 	AllowOther bool     // users other than the one who mounts may see the mount
 	ReadOnly   bool     // the kernel refuses every change
+	Ask        bool     // the kernel asks for every byte, even where it could use local files
+	Stacked    bool     // local files may lie on a file system that is stacked on others, as overlayfs
 	FSName     string   // first column of df; "snapfs" when empty
 	Options    []string // further options, as after mount -o: "noexec", "noatime", …
 
@@ -42,6 +44,7 @@ type MountOptions struct {
 // Server serves one mount.
 type Server struct {
 	dir  string
+	fs   *FS
 	fuse *fuse.Server
 }
 
@@ -67,17 +70,26 @@ func Mount(tree *fs.Tree, dir string, opts MountOptions) (*Server, error) {
 		return nil, fmt.Errorf("mount on %s: %w", dir, err)
 	}
 	// A path of this form makes go-fuse take over a connection that exists.
-	server, err := fuse.NewServer(New(tree, opts.Log), "/dev/fd/"+strconv.Itoa(fd), opts.forServer())
+	raw := New(tree, opts.Log)
+	if opts.Ask {
+		raw.direct.off = "it is switched off"
+	}
+	server, err := fuse.NewServer(raw, "/dev/fd/"+strconv.Itoa(fd), opts.forServer())
 	if err != nil {
 		_ = detach(dir, true)
 		return nil, fmt.Errorf("mount on %s: %w", dir, err)
 	}
 	setReadAhead(dir)
-	return &Server{dir: dir, fuse: server}, nil
+	return &Server{dir: dir, fs: raw, fuse: server}, nil
 }
 
 func (o *MountOptions) forServer() *fuse.MountOptions {
+	depth := 1
+	if o.Stacked {
+		depth = 2 // the deepest there is: nothing can be stacked on this mount then
+	}
 	return &fuse.MountOptions{
+		MaxStackDepth: depth,
 		FsName:        o.FSName,
 		Name:          fsType,
 		MaxWrite:      maxRequest,
@@ -92,12 +104,17 @@ func (o *MountOptions) forServer() *fuse.MountOptions {
 
 		// Without it every write is preceded by a question for the capabilities of the
 		// file. With it we drop set-user-ID bits ourselves.
-		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2,
+		// And whoever opens a file to replace its content says so, instead of truncating it
+		// afterwards, when it is too late to choose how to serve it.
+		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC,
 	}
 }
 
 // Dir returns the mount point: absolute, without symbolic links.
 func (s *Server) Dir() string { return s.dir }
+
+// Passthrough says whether the kernel reads and writes local files directly.
+func (s *Server) Passthrough() Passthrough { return s.fs.direct.state() }
 
 // Serve answers requests until the file system is unmounted, by whomever, and the
 // last process has let go of it. It must be called once.

@@ -2,12 +2,11 @@ package fusefs
 
 import (
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"github.com/snapfs/snapfs/fs"
 )
 
 // GetXAttr answers with an extended attribute.
 func (f *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	v, err := f.tree.GetXattr(fs.Ino(h.NodeId), name)
+	v, err := f.tree.GetXattr(f.aliases.ino(h.NodeId), name)
 	if err != nil {
 		return 0, status(err)
 	}
@@ -23,7 +22,7 @@ func fillXattr(dest, v []byte) (uint32, fuse.Status) {
 
 // ListXAttr answers with the names of all extended attributes.
 func (f *FS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
-	names, err := f.tree.ListXattr(fs.Ino(h.NodeId))
+	names, err := f.tree.ListXattr(f.aliases.ino(h.NodeId))
 	if err != nil {
 		return 0, status(err)
 	}
@@ -36,10 +35,10 @@ func (f *FS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32
 
 // SetXAttr sets an extended attribute.
 func (f *FS) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, name string, data []byte) fuse.Status {
-	return status(f.tree.SetXattr(fs.Ino(in.NodeId), name, data, in.Flags))
+	return status(f.tree.SetXattr(f.aliases.ino(in.NodeId), name, data, in.Flags))
 }
 
 // RemoveXAttr removes an extended attribute.
 func (f *FS) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
-	return status(f.tree.RemoveXattr(fs.Ino(h.NodeId), name))
+	return status(f.tree.RemoveXattr(f.aliases.ino(h.NodeId), name))
 }

@@ -96,6 +96,36 @@ func allowOther(conf string) Check {
 	return c
 }
 
+// Passthrough checks whether the kernel can read and write local files directly, without
+// the mount process in between.
+func Passthrough() Check {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return Check{Name: "passthrough", Status: Warn, Detail: err.Error()}
+	}
+	return passthrough(unix.ByteSliceToString(uts.Release[:]), mayPassThrough())
+}
+
+// mayPassThrough reports whether this process has CAP_SYS_ADMIN.
+func mayPassThrough() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+func passthrough(release string, capable bool) Check {
+	c := Check{Name: "passthrough", Status: OK, Detail: "the kernel reads and writes local files directly"}
+	var major, minor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &major, &minor); err == nil && (major < 6 || major == 6 && minor < 9) {
+		c.Status, c.Detail = Warn, "Linux "+release+" cannot read local files directly: all contents go through the mount process"
+		c.Hint = "Linux 6.9 and later can, which makes cached files as fast as local ones"
+	} else if !capable {
+		c.Detail = "not for this user: all contents go through the mount process, only slower"
+		c.Hint = "mounts of root (CAP_SYS_ADMIN) read cached files as fast as local ones"
+	}
+	return c
+}
+
 // minFiles is how many open files a busy mount may need.
 const minFiles = 4096
 

@@ -49,6 +49,7 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 	server, err := fusefs.Mount(session.Tree, session.Config.MountPoint, fusefs.MountOptions{
 		AllowOther: session.Config.AllowOther, ReadOnly: session.Config.ReadOnly,
 		FSName: "snapfs#" + session.BaseID[:12], Options: session.Config.Options, Log: session.Log,
+		Ask: session.Config.Ask, Stacked: session.stacked(),
 	})
 	if err != nil {
 		return errors.Join(explainMount(err), session.abandon())
@@ -78,6 +79,17 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 	d.answers.Wait()
 	stop()
 	return err
+}
+
+// stacked reports whether contents lie on overlayfs, as in many containers.
+func (s *Session) stacked() bool {
+	for _, dir := range []string{s.Tree.OverlayDir(), s.Cache.Dir()} {
+		var st unix.Statfs_t
+		if dir != "" && unix.Statfs(dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+			return true
+		}
+	}
+	return false
 }
 
 func raiseFileLimit() error {

@@ -36,6 +36,7 @@ type Config struct {
 	Umask      uint32
 	AllowOther bool
 	Options    []string // further mount options
+	Ask        bool     // the kernel asks for every byte: no passthrough
 
 	DiffOut string // where unmounting writes the diff; "" for a place beside the base
 	Keep    bool   // unmounting keeps the changes in the overlay

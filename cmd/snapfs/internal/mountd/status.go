@@ -30,9 +30,18 @@ type Status struct {
 	CachedBytes   int64 `json:"cached_bytes"`
 	Mismatches    int64 `json:"verification_failures"`
 
+	Passthrough Passthrough `json:"passthrough"`
+
 	CredentialsExpire *time.Time `json:"credentials_expire,omitempty"`
 
 	Changes []ChangeStatus `json:"changes"`
+}
+
+// Passthrough says whether the kernel reads and writes local files directly.
+type Passthrough struct {
+	Active bool   `json:"active"`
+	Why    string `json:"reason,omitempty"` // it is not, or only partly
+	Opens  uint64 `json:"opens"`            // files that were opened so
 }
 
 // Hits counts reads by what answered them.
@@ -62,7 +71,7 @@ func (d *daemon) status() *Status {
 		DiffOut: s.Config.DiffOut, Keep: s.Config.Keep, Commits: s.Tree.Commits(),
 		FetchedBytes: c.FetchedBytes, Requests: c.Requests, CachedBytes: c.CachedBytes, Mismatches: c.Mismatches,
 		UploadedBlobs: up.Puts, UploadedBytes: up.BytesPut, CacheHits: hits(c),
-		Changes: Summarize(s.Tree.Changes()),
+		Passthrough: Passthrough(d.server.Passthrough()), Changes: Summarize(s.Tree.Changes()),
 	}
 	if e, ok := blobstore.As[stores.Expirer](s.Store); ok {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

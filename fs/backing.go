@@ -1,0 +1,228 @@
+package fs
+
+import (
+	"context"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/snapfs/snapfs/fs/internal/extent"
+	"github.com/snapfs/snapfs/manifest"
+	"golang.org/x/sys/unix"
+)
+
+// Lender is what a BlobReader may implement besides, so that the kernel can read
+// contents without asking.
+type Lender interface {
+	// Lend opens, read-only, a local file that consists of the given blobs one after
+	// the other, all of them verified. It reports false when there is none, and does
+	// not wait for one. The caller closes the file.
+	Lend(blobs []manifest.Blob) (*os.File, bool)
+}
+
+// coarseTick is longer than any tick of the clock that stamps files on a kernel
+// without fine time stamps.
+const coarseTick = 10 * time.Millisecond
+
+// ampleRoom is how many bytes must be free where the overlay lies for writes to go
+// past the tree: when it is nearly full, the tree makes room that others cannot.
+const ampleRoom = 256 << 20
+
+// blobs returns the blobs of which the whole content of f consists, or nil when
+// there are other bytes in it.
+func (f *File) blobs() []manifest.Blob {
+	row := uint32(f.ino)
+	if n := f.current(); n != nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		row = n.file.row
+		if row == 0 || n.size != n.file.limit || n.size != f.t.base.rows[row].size || !n.file.written.Empty() {
+			return nil
+		}
+	}
+	list := make([]manifest.Blob, f.t.base.blobs(row))
+	for i := range list {
+		list[i] = f.t.base.blob(row, i)
+	}
+	return list
+}
+
+// StoredID names the content of a file of which no byte was written here: files with
+// the same name have the same content. It is "" for every other file.
+func (f *File) StoredID() string {
+	var id strings.Builder
+	for _, b := range f.blobs() {
+		id.WriteString(string(b.Hash))
+	}
+	return id.String()
+}
+
+// Stored opens a local file with the content of f, when no byte of it was written here
+// and all of it was fetched and verified. The caller closes it, and must not let
+// anybody write to it: it belongs to a store or its cache.
+func (f *File) Stored() (*os.File, bool) {
+	lender, ok := f.t.blobs.(Lender)
+	if !ok {
+		return nil, false
+	}
+	blobs := f.blobs()
+	if len(blobs) == 0 {
+		return nil, false
+	}
+	return lender.Lend(blobs)
+}
+
+// Borrow returns the file on the local disk that holds all of the content of f, and
+// reports false when there is none. Until f is closed the caller may read it and, if f
+// was opened for writing, write to it directly: the tree finds out by itself. The
+// caller must not close it.
+func (f *File) Borrow() (*os.File, bool) {
+	n := f.current()
+	if n == nil || f.t.ov == nil || f.writable && !f.t.ov.ample() {
+		return nil, false
+	}
+	n.lockIO()
+	defer n.io.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.borrowable(f.writable) {
+		return nil, false
+	}
+	file, err := f.t.dataFile(n)
+	if err != nil {
+		return nil, false // whoever writes through the tree is told why
+	}
+	if f.writable {
+		if f.t.dirtyChunks(n, 0, len(n.file.hashes)-1) != nil {
+			return nil, false
+		}
+		if n.file.direct == 0 && n.watch(file) != nil {
+			return nil, false
+		}
+		n.file.direct++
+	}
+	f.borrowed = true
+	return file, true
+}
+
+// watch begins to look out for changes of the data file. It needs n.io and n.mu.
+func (n *node) watch(file *os.File) error {
+	if err := stamp(file, n); err != nil { // a new one is only about as old as its node
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	n.file.seen = st.Ctim.Nano()
+	return nil
+}
+
+// borrowable reports whether all of the content is in the data file, and nothing has
+// to be done when it is written to. It needs n.mu.
+func (n *node) borrowable(write bool) bool {
+	f := n.file
+	switch {
+	case f == nil || !f.data && !write:
+		return false
+	case f.limit > 0 && !f.written.Covers(extent.Range{End: f.limit}):
+		return false // the base shows through
+	case f.direct > 0:
+		return true
+	case n.mode != withoutPrivileges(n.mode):
+		return false // the first write takes the set-user-ID bit away
+	}
+	// All hashes are forgotten when somebody may write. Hashing one chunk again is
+	// cheap.
+	return len(f.hashes) <= 1
+}
+
+// ample reports whether there is ampleRoom.
+func (o *overlay) ample() bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(int(o.dataFD.Fd()), &st) == nil && st.Bavail*uint64(st.Bsize) >= ampleRoom
+}
+
+// Changing reports whether the inode may be written to without the tree being asked,
+// so that its attributes cannot be remembered.
+func (t *Tree) Changing(ino Ino) bool {
+	t.mu.RLock()
+	n := t.nodes[ino]
+	t.mu.RUnlock()
+	if n == nil || n.file == nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.file.direct > 0
+}
+
+// giveBack ends what Borrow began.
+func (f *File) giveBack(n *node) {
+	if !f.writable {
+		return
+	}
+	n.io.Lock()
+	defer n.io.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.look()
+	n.file.direct--
+}
+
+// lockIO is io.Lock, after which the attributes are those of the content.
+func (n *node) lockIO() {
+	n.io.Lock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.look()
+}
+
+// catchUp brings the attributes up to date when others write to the data file
+// directly. It needs n.mu, but not n.io: whoever changes the content just now will
+// have caught up before.
+func (n *node) catchUp() {
+	if n.file != nil && n.file.direct > 0 && n.io.TryLock() {
+		n.look()
+		n.io.Unlock()
+	}
+}
+
+// look is catchUp that needs n.io as well.
+func (n *node) look() {
+	f := n.file
+	if f == nil || f.direct == 0 || f.f == nil {
+		return
+	}
+	var st unix.Stat_t
+	if unix.Fstat(int(f.f.Fd()), &st) != nil || st.Ctim.Nano() == f.seen {
+		return
+	}
+	f.seen = st.Ctim.Nano()
+	f.gen++
+	n.size, n.mtime = st.Size, st.Mtim.Nano()
+	if f.seen <= n.ctime {
+		n.ctime = time.Now().UnixNano() // the stamps of files may be coarser than ours
+	} else {
+		n.ctime = f.seen
+	}
+}
+
+// steady makes changes that begin after it, and are made directly, show in the time
+// stamps of the data file, even those of mapped memory.
+func (t *Tree) steady(ctx context.Context, n *node) {
+	n.mu.Lock()
+	var file *os.File
+	if n.file.direct > 0 {
+		file = n.file.f
+	}
+	n.mu.Unlock()
+	if file == nil {
+		return
+	}
+	_ = unix.Fdatasync(int(file.Fd())) // dirty pages become read-only; failing is fsync's to report
+	select {
+	case <-time.After(coarseTick):
+	case <-ctx.Done():
+	}
+}
