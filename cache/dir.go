@@ -1,8 +1,8 @@
 package cache
 
 import (
-	"errors"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
