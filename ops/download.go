@@ -118,7 +118,7 @@ func (s DownloadStats) Message() string {
 // out of opts.Root (G-30). A file appears under its name only when its content is
 // complete and verified, however it was fetched (G-22), and has its time and
 // runnable bit (G-02); until then it has no name, so that nothing is left of it when
-// the process dies (G-12).
+// the process dies (G-12), or if it is large that of a part, which the next run takes up.
 //
 // A file that is on disk with the right content is not fetched: when opts.Cache
 // knows its hash, or else when its size and time are those of the entry and its

@@ -336,7 +336,7 @@ func (d *download) checkSpace(work []item) error {
 	if err != nil {
 		return err
 	}
-	if need > free {
+	if need > free && need-d.partsOf(work) > free {
 		return fmt.Errorf("%s: %w: %s are needed and %s are free", d.root.Path(), unix.ENOSPC,
 			HumanSize(uint64(need)), HumanSize(uint64(max(free, 0))))
 	}

@@ -61,33 +61,60 @@ func (f *fetcher) shares(dir string) bool {
 	return here.Dev == there.Dev && (kind.Type == unix.BTRFS_SUPER_MAGIC || kind.Type == unix.XFS_SUPER_MAGIC)
 }
 
-// blob fetches a whole blob to out at off, and verifies it. A blob with wrong
-// content is fetched once more: the transfer may have been at fault.
-func (f *fetcher) blob(ctx context.Context, b manifest.Blob, out *os.File, off int64) error {
+// blob brings a whole blob to out at off, where its first have bytes may lie already,
+// and verifies it. It returns how many of those were of use. A blob with wrong content is
+// fetched once more, from the start: the transfer may have been at fault.
+func (f *fetcher) blob(ctx context.Context, b manifest.Blob, out *os.File, off, have int64) (int64, error) {
 	key, _, err := keyOf(b.Hash)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	buf, err := f.bufs.get(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.bufs.put(buf)
-	for range 2 {
+	for _, have := range []int64{have, 0} {
 		var got manifest.Hash
-		got, err = f.once(ctx, key, b.Size, out, off, buf)
+		got, err = f.once(ctx, landing{key: key, size: b.Size, out: out, off: off, have: have}, buf)
 		switch {
 		case errors.Is(err, blobstore.ErrRange):
 			err = tooShort(key, b.Size, err)
 		case err != nil:
-			return err
+			return 0, err
 		case got == b.Hash:
-			return nil
+			return have, nil
 		default:
 			err = mismatch(key, fmt.Errorf("its content hashes to %s", got))
 		}
 	}
-	return err
+	return 0, err
+}
+
+// landing is a whole blob on its way into a file.
+type landing struct {
+	key  blobstore.Key
+	size int64
+	out  *os.File
+	off  int64 // in out
+	have int64 // bytes from off on that are there
+}
+
+// hashed returns a hasher that has seen what is there.
+func (l *landing) hashed(ctx context.Context, buf []byte) (*manifest.Hasher, error) {
+	h := manifest.NewHasher()
+	for at := int64(0); at < l.have; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		p := buf[:min(int64(len(buf)), l.have-at)]
+		if err := readFull(l.out, p, l.off+at); err != nil {
+			return nil, err
+		}
+		_, _ = h.Write(p) // never fails
+		at += int64(len(p))
+	}
+	return h, nil
 }
 
 // mismatch is the error of a blob that is not what its key says.
@@ -104,14 +131,17 @@ func tooShort(key blobstore.Key, size int64, err error) error {
 	return err
 }
 
-// once fetches a blob once, and returns the hash of what came.
-func (f *fetcher) once(ctx context.Context, key blobstore.Key, size int64, out *os.File, off int64, buf []byte) (manifest.Hash, error) {
-	if in := f.open(key, size); in != nil {
+// once fetches what is missing of a blob once, and returns the hash of all of it.
+func (f *fetcher) once(ctx context.Context, l landing, buf []byte) (manifest.Hash, error) {
+	if in := f.open(l.key, l.size); in != nil {
 		defer in.Close()
-		return f.copyLocal(ctx, in, size, out, off, buf)
+		return f.copyLocal(ctx, in, l, buf)
 	}
-	h := manifest.NewHasher()
-	err := f.part(ctx, transfer{key: key, n: size, out: out, off: off}, buf, h)
+	h, err := l.hashed(ctx, buf)
+	if err != nil {
+		return "", err
+	}
+	err = f.part(ctx, transfer{key: l.key, from: l.have, n: l.size - l.have, out: l.out, off: l.off + l.have}, buf, h)
 	return h.Hash(), err
 }
 
@@ -138,31 +168,34 @@ func (f *fetcher) open(key blobstore.Key, size int64) *os.File {
 
 // copyLocal copies a blob that is a file. Where the file system can, the copy shares
 // its blocks; what is hashed then is the copy.
-func (f *fetcher) copyLocal(ctx context.Context, in *os.File, size int64, out *os.File, off int64, buf []byte) (manifest.Hash, error) {
-	if size >= cloneMin && !f.noClone.Load() {
-		err := unix.IoctlFileCloneRange(int(out.Fd()), &unix.FileCloneRange{
-			Src_fd: int64(in.Fd()), Src_length: uint64(size), Dest_offset: uint64(off),
+func (f *fetcher) copyLocal(ctx context.Context, in *os.File, l landing, buf []byte) (manifest.Hash, error) {
+	if l.size >= cloneMin && !f.noClone.Load() {
+		err := unix.IoctlFileCloneRange(int(l.out.Fd()), &unix.FileCloneRange{
+			Src_fd: int64(in.Fd()), Src_length: uint64(l.size), Dest_offset: uint64(l.off),
 		})
 		if err == nil {
-			return hashSection(ctx, io.NewSectionReader(out, off, size), buf)
+			return hashSection(ctx, io.NewSectionReader(l.out, l.off, l.size), buf)
 		}
 		f.noClone.Store(true)
 	}
-	h := manifest.NewHasher()
-	for at := int64(0); at < size; {
+	h, err := l.hashed(ctx, buf)
+	if err != nil {
+		return "", err
+	}
+	for at := l.have; at < l.size; {
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		p := buf[:min(int64(len(buf)), copyStride, size-at)]
+		p := buf[:min(int64(len(buf)), copyStride, l.size-at)]
 		if _, err := io.ReadFull(io.NewSectionReader(in, at, int64(len(p))), p); err != nil {
 			return "", err
 		}
-		if at == 0 && int64(len(p)) == size {
-			_, err := out.WriteAt(p, off)
+		if at == 0 && int64(len(p)) == l.size {
+			_, err := l.out.WriteAt(p, l.off)
 			return manifest.Sum(p), err
 		}
 		_, _ = h.Write(p) // never fails
-		if _, err := out.WriteAt(p, off+at); err != nil {
+		if _, err := l.out.WriteAt(p, l.off+at); err != nil {
 			return "", err
 		}
 		at += int64(len(p))

@@ -80,6 +80,7 @@ type writing struct {
 
 	left atomic.Int64 // pieces not fetched yet
 	got  atomic.Int64 // bytes counted as downloaded
+	had  atomic.Int64 // bytes counted as there already
 	mu   sync.Mutex
 	err  error // first failure
 }
@@ -148,13 +149,13 @@ func (w *writing) ranges(ctx context.Context, b manifest.Blob, off int64) []func
 	return tasks
 }
 
-// begin creates the file, still without a name. It returns false when that fails.
+// begin creates the file, or takes up what a killed process has left of it. It returns false when that fails.
 func (w *writing) begin(ctx context.Context) bool {
 	perm := uint32(0o644)
 	if w.file().Runnable {
 		perm = 0o755
 	}
-	temp, err := w.dir.CreateTemp(perm)
+	temp, err := w.create(perm)
 	if err != nil {
 		w.d.fail(ctx, w.file().Path, err)
 		return false
@@ -168,11 +169,13 @@ func (w *writing) blob(ctx context.Context, b manifest.Blob, off int64) {
 	if w.failure() != nil {
 		return
 	}
-	if err := w.d.fetch.blob(ctx, b, w.temp.File, off); err != nil {
+	have, err := w.d.fetch.blob(ctx, b, w.temp.File, off, w.written(off, b.Size))
+	if err != nil {
 		w.fail(err)
 		return
 	}
-	w.count(b.Size)
+	w.adopt(have)
+	w.count(b.Size - have)
 }
 
 // count counts n bytes as downloaded.
@@ -195,9 +198,8 @@ func (w *writing) failure() error {
 	return w.err
 }
 
-// finish gives the complete file its time and name, or discards it.
+// finish gives the complete file its time and name, or abandons it.
 func (w *writing) finish(ctx context.Context) {
-	defer w.temp.Discard()
 	f := w.file()
 	err := w.failure()
 	if err == nil {
@@ -215,14 +217,17 @@ func (w *writing) finish(ctx context.Context) {
 	}
 	switch {
 	case err != nil:
-		w.count(-w.got.Load())
+		w.uncount()
+		w.abandon(ctx, err)
 		w.d.fail(ctx, f.Path, err)
+		return
 	case at == "": // somebody else created it meanwhile, and the policy is to keep that
-		w.count(-w.got.Load())
+		w.uncount()
 		w.d.tally.skip(1, f.Size)
 	default:
 		w.d.tally.done(1, 0)
 	}
+	w.temp.Discard() // but for its name
 }
 
 // place names the file, and records what it is called and dated.
@@ -275,6 +280,7 @@ type rangedBlob struct {
 	done    []bool // ranges in the file
 	hashed  int    // ranges in the hash
 	hashing bool   // somebody is at it
+	had     int64  // bytes that an earlier process has left
 	sum     *manifest.Hasher
 }
 
@@ -283,11 +289,15 @@ func (r *rangedBlob) fetch(ctx context.Context, k int) {
 	if r.w.failure() != nil {
 		return
 	}
-	if err := r.fetchRange(ctx, k); err != nil {
-		r.w.fail(err)
-		return
+	have := r.w.written(r.off+int64(k)*rangeSize, r.size(k))
+	if have < r.size(k) {
+		if err := r.fetchRange(ctx, k, have); err != nil {
+			r.w.fail(err)
+			return
+		}
 	}
-	r.w.count(r.size(k))
+	r.adopt(have)
+	r.w.count(r.size(k) - have)
 	if err := r.advance(ctx, k); err != nil {
 		r.w.fail(err)
 	}
@@ -295,7 +305,16 @@ func (r *rangedBlob) fetch(ctx context.Context, k int) {
 
 func (r *rangedBlob) size(k int) int64 { return min(rangeSize, r.blob.Size-int64(k)*rangeSize) }
 
-func (r *rangedBlob) fetchRange(ctx context.Context, k int) error {
+// adopt counts n bytes as there already.
+func (r *rangedBlob) adopt(n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.had += n
+	r.w.adopt(n)
+}
+
+// fetchRange fetches range k but for its first bytes, which are there.
+func (r *rangedBlob) fetchRange(ctx context.Context, k int, have int64) error {
 	key, _, err := keyOf(r.blob.Hash)
 	if err != nil {
 		return err
@@ -306,8 +325,8 @@ func (r *rangedBlob) fetchRange(ctx context.Context, k int) error {
 		return err
 	}
 	defer bufs.put(buf)
-	from := int64(k) * rangeSize
-	err = r.w.d.fetch.part(ctx, transfer{key: key, from: from, n: r.size(k), out: r.w.temp.File, off: r.off + from}, buf, nil)
+	from := int64(k)*rangeSize + have
+	err = r.w.d.fetch.part(ctx, transfer{key: key, from: from, n: r.size(k) - have, out: r.w.temp.File, off: r.off + from}, buf, nil)
 	return tooShort(key, r.blob.Size, err)
 }
 
@@ -338,9 +357,10 @@ func (r *rangedBlob) advance(ctx context.Context, k int) error {
 	if !complete || r.sum.Hash() == r.blob.Hash {
 		return nil
 	}
-	// The transfer may have been at fault: once more, as a whole.
-	r.w.count(-r.blob.Size)
-	if err := r.w.d.fetch.blob(ctx, r.blob, r.w.temp.File, r.off); err != nil {
+	// The transfer may have been at fault, or what was left here: once more, as a whole.
+	r.w.count(r.had - r.blob.Size)
+	r.w.adopt(-r.had)
+	if _, err := r.w.d.fetch.blob(ctx, r.blob, r.w.temp.File, r.off, 0); err != nil {
 		return err
 	}
 	r.w.count(r.blob.Size)

@@ -3,7 +3,6 @@ package confine
 import (
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"os"
 	"path"
@@ -17,8 +16,10 @@ import (
 // a temporary name.
 type Temp struct {
 	*os.File
-	dir  *Dir
-	name string // "" for a file without a name
+	dir     *Dir
+	name    string // "" for a file without a name
+	part    bool   // it has the name of a part
+	resumed bool   // an earlier process has written some of it
 }
 
 // maxClashes bounds how often a temporary name is tried again after somebody else
@@ -59,9 +60,7 @@ func (d *Dir) createNamed(perm uint32) (*Temp, error) {
 // tempName returns the temporary name that belongs to a seed. It fits wherever any
 // name fits.
 func tempName(seed string) string {
-	h := fnv.New64a()
-	h.Write([]byte(seed))
-	return fmt.Sprintf(".snapfs-%016x.tmp", h.Sum64())
+	return fmt.Sprintf(".snapfs-%016x.tmp", sum(seed))
 }
 
 // Discard closes the file, and removes it when it was not placed.
