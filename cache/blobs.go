@@ -213,6 +213,29 @@ func (b *Blobs) Prefetch(_ context.Context, blob manifest.Blob, off, n int64) {
 	}()
 }
 
+// Fetch returns when n bytes of the blob from off on are in the cache, fetching what is
+// missing. What lies outside of the blob is ignored. A whole blob is verified, as by
+// Ensure.
+func (b *Blobs) Fetch(ctx context.Context, blob manifest.Blob, off, n int64) error {
+	off = max(off, 0)
+	n = min(n, blob.Size-off)
+	if off == 0 && n == blob.Size {
+		return b.Ensure(ctx, blob)
+	}
+	if n <= 0 {
+		return nil
+	}
+	e, err := b.acquire(blob)
+	if err != nil {
+		return err
+	}
+	defer b.release(e)
+	if err := e.fetch(ctx, off, n); err != nil {
+		return fmt.Errorf("fetch blob %s at %d: %w", blob.Hash, off, err)
+	}
+	return nil
+}
+
 // Ensure returns when the whole blob is local and was verified, fetching what is
 // missing.
 func (b *Blobs) Ensure(ctx context.Context, blob manifest.Blob) error {

@@ -384,3 +384,70 @@ func TestCloseFailsReadersThatWait(t *testing.T) {
 		t.Errorf("after close: err = %v, want ErrClosed", err)
 	}
 }
+
+func TestFetchFillsTheCacheWithARange(t *testing.T) {
+	for name, tt := range map[string]struct {
+		size           int
+		off, n         int64
+		bytes          int64 // fetched
+		complete, fail bool
+	}{
+		"small":           {5000, 10, 20, 5000, true, false},
+		"range of blocks": {20 << 20, 3 << 20, 2 << 20, 2 << 20, false, false},
+		"part of a block": {20 << 20, 3<<20 + 5, 10, blockSize, false, false},
+		"whole":           {20 << 20, 0, 20 << 20, 20 << 20, true, false},
+		"past the end":    {20 << 20, 19 << 20, 1 << 40, 1 << 20, false, false},
+		"outside":         {20 << 20, 30 << 20, 10, 0, false, false},
+		"last block":      {20<<20 + 1, 20 << 20, 1, 1, false, false},
+		"absent":          {-1, 0, 100, 0, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data, blob := content(max(tt.size, 9<<20+tt.size), 70)
+			if tt.size >= 0 {
+				data, blob = content(tt.size, 70)
+			}
+			f := newFixture(t, Options{})
+			if !tt.fail {
+				put(t, f.store, data)
+			}
+			err := f.Fetch(t.Context(), blob, tt.off, tt.n)
+			if (err != nil) != tt.fail {
+				t.Fatalf("err = %v", err)
+			}
+			settled(t, f.Blobs)
+			if got := f.Stats().FetchedBytes; got != tt.bytes {
+				t.Errorf("fetched %d bytes, want %d", got, tt.bytes)
+			}
+			file, ok := f.File(blob)
+			if ok {
+				file.Close()
+			}
+			if ok != tt.complete {
+				t.Errorf("complete: %v, want %v", ok, tt.complete)
+			}
+			if tt.fail || tt.bytes == 0 {
+				return
+			}
+			f.store.Inject(faulty.Fault{Op: faulty.Open, Times: faulty.Always, Err: blobstore.ErrUnavailable})
+			mustRead(t, f.Blobs, blob, data, int(tt.off), int(min(tt.n, blob.Size-tt.off)))
+		})
+	}
+}
+
+func TestStatsTellOfRequests(t *testing.T) {
+	data, blob := content(1000, 71)
+	f := newFixture(t, Options{MaxBytes: 1 << 30}, data)
+	mustReadAll(t, f.Blobs, blob, data)
+	settled(t, f.Blobs)
+	s := f.Stats()
+	total := int64(0)
+	for _, n := range s.Latency.Counts {
+		total += n
+	}
+	if total != 1 || s.Latency.Sum <= 0 || len(s.Latency.Counts) != len(s.Latency.Bounds)+1 {
+		t.Errorf("latency of one request: %+v", s.Latency)
+	}
+	if s.CacheLimit != 1<<30 || s.MemoryLimit <= 0 || s.MemoryBytes < 0 || s.MemoryBytes > s.MemoryLimit {
+		t.Errorf("limits: %+v", s)
+	}
+}

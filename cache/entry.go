@@ -19,6 +19,8 @@ type handle interface {
 	readAt(ctx context.Context, p []byte, off int64) (int, error)
 	// prefetch starts to fetch a range that lies inside the blob.
 	prefetch(off, n int64)
+	// fetch returns when a range that lies inside the blob is local.
+	fetch(ctx context.Context, off, n int64) error
 	// ensure returns when the blob is local and verified.
 	ensure(ctx context.Context) error
 	// open opens the file of the blob if it is complete and verified.
@@ -219,4 +221,11 @@ func (r *residents) add(n int64, displace func()) {
 	for _, old := range out {
 		old.displace()
 	}
+}
+
+// bytes returns how much is kept.
+func (r *residents) bytes() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.size
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -43,6 +44,7 @@ func (f *fetcher) reserve(ctx context.Context, n int64) error {
 		return err
 	}
 	f.stats.inFlight.Add(1)
+	f.stats.flightBytes.Add(n)
 	return nil
 }
 
@@ -50,15 +52,18 @@ func (f *fetcher) release(n int64) {
 	f.requests.Release(1)
 	f.bytes.Release(n)
 	f.stats.inFlight.Add(-1)
+	f.stats.flightBytes.Add(-n)
 }
 
 // open starts the request for n bytes of a blob.
 func (f *fetcher) open(ctx context.Context, key blobstore.Key, off, n int64) (io.ReadCloser, error) {
 	f.stats.requests.Add(1)
+	begin := time.Now()
 	r, err := f.store.Open(ctx, key, off, n)
 	if err != nil {
 		return nil, f.failed(ctx, err)
 	}
+	f.stats.latency.observe(time.Since(begin))
 	return r, nil
 }
 

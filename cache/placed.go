@@ -210,6 +210,9 @@ func (c *contextReader) Read(p []byte) (int, error) {
 // prefetch has nothing to do: the kernel reads local files ahead.
 func (p *placed) prefetch(_, _ int64) {}
 
+// fetch has nothing to do either.
+func (p *placed) fetch(context.Context, int64, int64) error { return p.wrong }
+
 func (p *placed) ensure(ctx context.Context) error {
 	if p.wrong != nil {
 		return p.wrong

@@ -286,6 +286,8 @@ func (s *small) prefetch(_, _ int64) {
 	}
 }
 
+func (s *small) fetch(ctx context.Context, _, _ int64) error { return s.ensure(ctx) }
+
 func (s *small) ensure(ctx context.Context) error {
 	s.mu.Lock()
 	if s.f != nil {

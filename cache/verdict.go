@@ -216,7 +216,7 @@ func (l *large) ensure(ctx context.Context) error {
 		if l.verified() {
 			return nil
 		}
-		if err = l.fetchAll(ctx); err == nil {
+		if err = l.fetchBlocks(ctx, 0, l.blocks); err == nil {
 			err = l.complete(ctx)
 		}
 		if err != nil && !errors.Is(err, errDropped) && !errors.Is(err, errIncomplete) {
@@ -235,9 +235,27 @@ func (l *large) verified() bool {
 	return l.full != nil
 }
 
-// fetchAll waits until every block is in the partial file.
-func (l *large) fetchAll(ctx context.Context) error {
-	for b := 0; b < l.blocks; {
+// fetch implements handle. When all of the blob gets here it is verified.
+func (l *large) fetch(ctx context.Context, off, n int64) error {
+	if l.b.opts.Strict || l.b.suspects.has(l.blob.Hash) {
+		return l.ensure(ctx)
+	}
+	if err := l.await(ctx); err != nil {
+		return err
+	}
+	err := l.fetchBlocks(ctx, int(off/blockSize), blocksOf(off+n))
+	if err == nil {
+		err = l.judge(ctx)
+	}
+	if errors.Is(err, errDropped) {
+		return l.ensure(ctx)
+	}
+	return l.b.flightError(err)
+}
+
+// fetchBlocks waits until the blocks [b, end) are in the partial file.
+func (l *large) fetchBlocks(ctx context.Context, b, end int) error {
+	for b < end {
 		l.mu.Lock()
 		full, part, blind := l.full, l.part, l.blind
 		l.mu.Unlock()
@@ -251,8 +269,9 @@ func (l *large) fetchAll(ctx context.Context) error {
 			continue
 		}
 		l.mu.Lock()
-		fl := l.join(b, maxFetch)
-		l.ahead(int64(fl.end)*blockSize, int64(fl.end)*blockSize+3*maxFetch)
+		fl := l.join(b, min(maxFetch, int64(end-b)*blockSize))
+		next := int64(fl.end) * blockSize
+		l.ahead(next, min(next+3*maxFetch, int64(end)*blockSize))
 		l.mu.Unlock()
 		if err := fl.wait(ctx, l.flightLen(fl)+1); err != nil { // more than lands: until it is over
 			return err
