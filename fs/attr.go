@@ -14,6 +14,7 @@ type Attr struct {
 	UID, GID            uint32
 	Rdev                uint32
 	Size                int64 // bytes
+	Holes               int64 // bytes of the size that take no space; negative: space beyond the size
 	Atime, Mtime, Ctime int64 // nanoseconds since the Unix epoch
 }
 
@@ -21,7 +22,7 @@ type Attr struct {
 func (a *Attr) Type() uint32 { return a.Mode & unix.S_IFMT }
 
 // Blocks returns the number of 512-byte blocks that du counts.
-func (a *Attr) Blocks() int64 { return (a.Size + 511) / 512 }
+func (a *Attr) Blocks() int64 { return max(0, a.Size-a.Holes+511) / 512 }
 
 // SetAttr says which attributes to change; nil fields stay as they are.
 type SetAttr struct {
@@ -63,7 +64,9 @@ func (t *Tree) GetAttr(ino Ino) (Attr, error) {
 // attr needs t.mu.
 func (t *Tree) attr(ino Ino) (Attr, error) {
 	if n := t.nodes[ino]; n != nil {
-		return n.attr(), nil
+		a := n.attr()
+		a.Holes = t.holes(n)
+		return a, nil
 	}
 	if !t.base.has(ino) {
 		return Attr{}, unix.ESTALE
