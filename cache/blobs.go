@@ -76,6 +76,7 @@ type Blobs struct {
 	residents *residents
 	suspects  suspects
 	places    places
+	joints    joints
 	buffers   sync.Pool     // of *[blockSize]byte
 	patience  time.Duration // with another process that fetches the same blocks
 	stats     counters

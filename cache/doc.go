@@ -45,6 +45,8 @@
 //	<hash>.xxh128              a complete, verified blob, mode 0444, installed by rename
 //	<hash>.xxh128.<size>.part  blocks of a large blob, then one checksum per block
 //	<hash>.xxh128.<nonce>.tmp  a small blob being written
+//	<hash>.xxh128.joined       the blobs of one large file, one after the other, so that the
+//	                           kernel can read it directly; <hash> is that of their list
 //	.snapfs                    bytes in use, and the locks between processes
 //
 // The complete files make the directory a FileSystemDataCache (spec/caches.md §2)
@@ -71,6 +73,10 @@
 //     store's.
 //   - Recency is the access time, set by this package and not by the kernel, so that it
 //     works on file systems mounted noatime and is shared by all processes.
+//   - A large file is many blobs, and the kernel can only be lent one file. So when all of
+//     them are local they are joined, in the background; shared with their files where
+//     the file system can, else copied, and the files of the blobs are then the first to
+//     be evicted.
 //   - Memory holds what the local disk does not: a block on the disk is in the kernel's
 //     page cache, and a second copy of it would serve nobody.
 package cache

@@ -261,7 +261,7 @@ func (s *space) inspect(dirFD int, name string) (candidate, bool) {
 	}
 	c := candidate{name: name, used: st.Atim.Nano(), size: charge(st.Size)}
 	switch {
-	case rest == "":
+	case rest == "", rest == joinedSuffix:
 	case strings.HasSuffix(rest, partSuffix):
 		c.size = st.Blocks * 512
 	case strings.HasSuffix(rest, tempSuffix):

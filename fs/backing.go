@@ -72,6 +72,17 @@ func (f *File) Stored() (*os.File, bool) {
 	return lender.Lend(blobs)
 }
 
+// Prepare says that f may soon be opened again: if all of its content is local, but in
+// several files, one is made of them.
+func (f *File) Prepare() {
+	if len(f.blobs()) < 2 {
+		return
+	}
+	if stored, ok := f.Stored(); ok {
+		stored.Close()
+	}
+}
+
 // Borrow returns the file on the local disk that holds all of the content of f, and
 // reports false when there is none. Until f is closed the caller may read it and, if f
 // was opened for writing, write to it directly: the tree finds out by itself. The

@@ -146,10 +146,17 @@ func (f *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 func (f *FS) close(file *openFile) {
 	x := file.inode
 	x.mu.Lock()
+	if !x.direct && !file.Writable() && file.Size() >= minStored && f.direct.offers(true) {
+		file.Prepare()
+	}
 	file.Close()
 	if x.opens--; x.opens == 0 && x.direct {
 		f.direct.unregister(x.id)
 		x.direct = false
+		if x.lent != nil {
+			x.lent.Close()
+			x.lent = nil
+		}
 	}
 	f.inodes.leave(x)
 }

@@ -1,6 +1,9 @@
 package fusefs
 
-import "sync"
+import (
+	"io"
+	"sync"
+)
 
 // inodes holds the state of those inodes of the kernel that have open files.
 type inodes struct {
@@ -17,10 +20,11 @@ type inode struct {
 	users  int // of this structure; guarded by inodes.mu
 
 	mu     sync.Mutex
-	opens  int    // open files
-	direct bool   // they use a local file
-	id     int32  // of that file, as the kernel has registered it
-	stored string // fs.File.StoredID of its content; "" when it is one of the overlay
+	opens  int       // open files
+	direct bool      // they use a local file
+	id     int32     // of that file, as the kernel has registered it
+	stored string    // fs.File.StoredID of its content; "" when it is one of the overlay
+	lent   io.Closer // a stored file, kept open so that it counts as in use
 }
 
 // enter returns the state of an inode, with its lock held, until leave.

@@ -56,8 +56,7 @@ func (p *passthrough) offers(stored bool) bool {
 	return p.off == "" && (stored && !p.noStored || !stored && !p.noData)
 }
 
-// register makes a local file known to the kernel. The descriptor may be closed
-// afterwards.
+// register makes a local file known to the kernel.
 func (p *passthrough) register(f *os.File, stored bool) (int32, bool) {
 	id, errno := p.conn.RegisterBackingFd(&fuse.BackingMap{Fd: int32(f.Fd())})
 	if errno == 0 {
@@ -140,8 +139,11 @@ func (f *FS) choose(x *inode, file *fs.File) {
 	}
 	if stored, ok := file.Stored(); ok {
 		x.stored = file.StoredID()
-		x.id, x.direct = f.direct.register(stored, true)
-		stored.Close()
+		if x.id, x.direct = f.direct.register(stored, true); !x.direct {
+			stored.Close()
+			return
+		}
+		x.lent = stored
 	}
 }
 
