@@ -23,7 +23,7 @@ func (p *program) mountCommand() *cli.Command {
 		Description: "Composes MANIFEST, a relative snapshot, with the diffs given, and shows the result at DIR.\n" +
 			"Contents are fetched from the store when they are read. Changes go to an overlay on local\n" +
 			"disk; `snapfs commit`, or unmounting, publishes them as a diff manifest.",
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "diff", Usage: "diff `MANIFEST` to apply, in order (repeatable)"},
 			&cli.StringFlag{Name: "cache-dir", Usage: "where fetched contents are kept (default: one for all mounts of this user)"},
 			&cli.StringFlag{Name: "cache-size", Usage: "limit of the cache, like 50GiB (default: none)"},
@@ -37,7 +37,8 @@ func (p *program) mountCommand() *cli.Command {
 			&cli.StringFlag{Name: "uid", Usage: "owner of the entries (default: this user)"},
 			&cli.StringFlag{Name: "gid", Usage: "group of the entries (default: that of this user)"},
 			&cli.StringFlag{Name: "umask", Value: "022", Usage: "permission bits that entries lack, octal"},
-		}, storeFlags()...),
+			readyFlag(),
+		}, readingFlags(), storeFlags()),
 		Action: p.mount,
 	}
 }
@@ -48,8 +49,14 @@ func (p *program) mount(c *cli.Context) error {
 	if err != nil {
 		return reporter.Done(err)
 	}
-	if !inBackground && !c.Bool("foreground") {
-		return p.mountInBackground(c.Context, cfg)
+	ready := &readiness{}
+	if !inBackground {
+		if ready, err = readinessOf(c); err != nil {
+			return err
+		}
+		if !c.Bool("foreground") {
+			return p.mountInBackground(c.Context, cfg, ready)
+		}
 	}
 	log := p.logger(inBackground)
 	session, err := mountd.OpenSession(c.Context, cfg, p.docs(c), log)
@@ -65,7 +72,7 @@ func (p *program) mount(c *cli.Context) error {
 		if !inBackground {
 			p.resumed(&started)
 			p.note("mounted on %s; Ctrl-C unmounts", info.MountPoint)
-			return nil
+			return errors.Join(p.streamed(mounted{"mounted", started}), ready.tell(mounted{"mounted", started}))
 		}
 		// Whatever is mounted where the user was must not be busy because of us.
 		return errors.Join(os.Chdir("/"), reporter.Ready(started))
@@ -80,15 +87,29 @@ func (p *program) resumed(m *mountd.Started) {
 	}
 }
 
-func (p *program) mountInBackground(ctx context.Context, cfg mountd.Config) error {
+// streamed writes v to stdout at once, under --json only: the command goes on.
+func (p *program) streamed(v any) error {
+	if !p.json {
+		return nil
+	}
+	return errors.Join(p.emit(v), p.flush())
+}
+
+// mounted is the result of mount.
+type mounted struct {
+	Type string `json:"type"` // always "mounted"
+	mountd.Started
+}
+
+func (p *program) mountInBackground(ctx context.Context, cfg mountd.Config, ready *readiness) error {
 	started, err := mountd.Background(ctx, cfg.MountPoint)
 	if err != nil {
 		return err
 	}
-	v := struct {
-		Type string `json:"type"`
-		mountd.Started
-	}{"mounted", started}
+	v := mounted{"mounted", started}
+	if err := ready.tell(v); err != nil {
+		return err
+	}
 	return p.result(v, func() error {
 		p.resumed(&started)
 		p.note("mounted on %s (pid %d)", started.MountPoint, started.PID)
@@ -119,6 +140,9 @@ func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error)
 		return cfg, err
 	}
 	if cfg.CacheSize, err = sizeFlag(c, "cache-size"); err != nil {
+		return cfg, err
+	}
+	if cfg.Reading, err = readingOf(c); err != nil {
 		return cfg, err
 	}
 	switch v := c.String("on-unmount"); v {

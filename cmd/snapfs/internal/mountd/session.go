@@ -28,6 +28,7 @@ type Config struct {
 	S3        stores.S3
 	CacheDir  string // "" for the default
 	CacheSize int64  // bytes; 0 for no limit
+	Reading   Reading
 	Overlay   string // directory; "" for one of its own
 	ReadOnly  bool
 
@@ -203,7 +204,7 @@ func (s *Session) openStore(ctx context.Context) error {
 	if s.Config.Store != "" { // the default one may have to be made
 		s.Config.Store = url // which means the same wherever the process goes
 	}
-	store, err := stores.Open(ctx, s.Config.Store, s.Config.S3, false)
+	store, err := s.reach(ctx)
 	if err != nil {
 		return err
 	}
@@ -214,10 +215,7 @@ func (s *Session) openStore(ctx context.Context) error {
 			return err
 		}
 	}
-	s.Cache, err = cache.Open(s.Store, cache.Options{
-		Dir: s.Config.CacheDir, MaxBytes: s.Config.CacheSize,
-		OnProblem: func(err error) { s.Log.Error().Err(err).Msg("cache") },
-	})
+	s.Cache, err = cache.Open(s.Store, s.cacheOptions())
 	if err != nil {
 		return fmt.Errorf("open cache %s: %w", s.Config.CacheDir, err)
 	}

@@ -1,0 +1,40 @@
+package mountd
+
+import (
+	"context"
+	"errors"
+
+	"github.com/snapfs/snapfs/blobstore"
+	"github.com/snapfs/snapfs/cache"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/stores"
+)
+
+// Reading says how the contents of a mount are fetched and kept.
+type Reading struct {
+	MinFree   int64 // bytes that the cache leaves free on its file system
+	MaxMemory int64 // bytes of memory for contents; 0 for the default of the cache
+	Strict    bool  // large contents, too, are verified before their first byte is served
+}
+
+// cacheOptions returns the options of the cache of s.
+func (s *Session) cacheOptions() cache.Options {
+	r := s.Config.Reading
+	return cache.Options{
+		Dir: s.Config.CacheDir, MaxBytes: s.Config.CacheSize, MinFree: r.MinFree, Strict: r.Strict,
+		MemoryBytes: r.MaxMemory / 2, FlightBytes: r.MaxMemory / 2,
+		OnProblem: func(err error) { s.Log.Error().Err(err).Msg("cache") },
+	}
+}
+
+// reach opens the store of s. A read-only mount shows what is cached although the store
+// is out of reach, and tries to open it again when a content is needed.
+func (s *Session) reach(ctx context.Context) (blobstore.Store, error) {
+	store, err := stores.Open(ctx, s.Config.Store, s.Config.S3, false)
+	if err == nil || !s.Config.ReadOnly || !errors.Is(err, blobstore.ErrNoStore) && !errors.Is(err, blobstore.ErrUnavailable) {
+		return store, err
+	}
+	s.Log.Warn().Err(err).Msg("the store is out of reach: only what is cached can be read")
+	return stores.Late(func(ctx context.Context) (blobstore.Store, error) {
+		return stores.Open(ctx, s.Config.Store, s.Config.S3, false)
+	}), nil
+}
