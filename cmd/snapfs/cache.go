@@ -10,6 +10,7 @@ import (
 	"github.com/snapfs/snapfs/cache"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/dirs"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
 	"github.com/urfave/cli/v2"
 )
 
@@ -157,6 +158,9 @@ func (p *program) prune(c *cli.Context, keep int64) error {
 		return err
 	}
 	done, err := cache.Prune(c.Context, dir, keep)
+	if err == nil && keep == 0 {
+		err = mountd.ClearIndexes(dir)
+	}
 	if err != nil {
 		return failure.Named(dir, err)
 	}

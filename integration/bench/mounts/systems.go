@@ -184,7 +184,7 @@ func mountSnapfs(flags ...string) func(*bench) (*mounted, error) {
 		if err := b.snapfsRun(args...); err != nil {
 			return nil, err
 		}
-		return &mounted{dir: b.path("mnt"), pid: pidOf("mount "+b.path("tree.json")), end: func() error {
+		return &mounted{dir: b.path("mnt"), pid: pidOf("mount " + b.path("tree.json")), end: func() error {
 			return errors.Join(b.snapfsRun("umount", b.path("mnt"), "--no-commit", "-q"), os.RemoveAll(b.path("home")))
 		}}, nil
 	}

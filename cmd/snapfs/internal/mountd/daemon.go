@@ -71,6 +71,7 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 	if err != nil {
 		return errors.Join(err, server.UnmountLazy(), session.Close())
 	}
+	go session.prepare()
 	last, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	go d.watchSignals(ctx, served, abort)

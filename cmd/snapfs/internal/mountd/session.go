@@ -56,6 +56,9 @@ type Session struct {
 	IO      *docs.IO
 	Log     zerolog.Logger
 
+	prepared bool // the index of the base came from a file
+	warned   bool // something is odd about the manifests, which each mount shall say
+
 	parentHash manifest.Hash // of the parent of the next commit, when it is the text of one manifest
 }
 
@@ -82,6 +85,9 @@ func OpenSession(ctx context.Context, cfg Config, io *docs.IO, log zerolog.Logge
 
 // loadBase composes the manifests and indexes the result.
 func (s *Session) loadBase(ctx context.Context) (*fs.Base, error) {
+	if base := s.openPrepared(ctx); base != nil {
+		return base, nil
+	}
 	if len(s.Config.Manifests) == 1 {
 		if base, err := s.visitBase(ctx, s.Config.Manifests[0]); base != nil || err != nil {
 			return base, err
@@ -91,11 +97,9 @@ func (s *Session) loadBase(ctx context.Context) (*fs.Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.BaseID = ids[0]
+	s.BaseID = identity(ids)
 	if len(ids) == 1 {
 		s.parentHash = manifest.Hash(ids[0])
-	} else {
-		s.BaseID = string(manifest.Sum([]byte(strings.Join(ids, "\n"))))
 	}
 	return index(s.Config.Manifests[0], snapshot)
 }
@@ -131,6 +135,7 @@ func (s *Session) visitBase(ctx context.Context, name string) (*fs.Base, error) 
 // warn logs what is odd about a manifest.
 func (s *Session) warn(name string, doc *manifest.Document) {
 	for _, w := range doc.Warnings() {
+		s.warned = true
 		s.Log.Warn().Str("manifest", name).Msg(w)
 	}
 }
