@@ -25,11 +25,11 @@ const WholeBlob int64 = 8 << 20
 const (
 	DefaultMemoryBytes = 64 << 20
 	DefaultFlightBytes = 64 << 20
-	DefaultRequests    = 32
+	DefaultRequests    = 64
 )
 
 // maxIdle is how many blobs that nobody reads are kept open.
-const maxIdle = 256
+const maxIdle = 512
 
 // ErrClosed means that the cache was closed.
 var ErrClosed = errors.New("blob cache is closed")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,7 @@ const (
 type dir struct {
 	path  string
 	dev   uint64
+	mu    sync.Mutex    // held while a file is installed
 	nonce atomic.Uint64 // makes the names of temporary files unique in this process
 }
 
@@ -89,8 +91,11 @@ func (d *dir) openBlob(key blobstore.Key) (*os.File, error) {
 	return f, nil
 }
 
-// install makes data the complete blob key.
+// install makes data the complete blob key. One at a time: the kernel lets threads that
+// change one directory spin on its lock.
 func (d *dir) install(key blobstore.Key, data []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	temp := d.tempPath(key)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -19,6 +19,16 @@
 // bytes they need and are woken as those land; a reader that is cancelled leaves at
 // once, and only when the last one has left is the transfer given up.
 //
+// # What is fetched ahead
+//
+// In a large blob, each sequential reader has a window ahead of it that doubles as it goes
+// on (streams). One that jumps about gets single blocks, until it has touched one in 32 of a
+// region of 256 MiB: then the region is fetched in large requests, in the background
+// (regions). What lies outside of a blob only the caller knows: it says by Prefetch what
+// comes next, such as the next file of a directory or the next chunk of a large file. All
+// of this takes at most half of the memory for transfers, and is dropped when there is no
+// room.
+//
 // # What is verified
 //
 // A blob of at most WholeBlob bytes is fetched whole, and no byte of it is served

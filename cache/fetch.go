@@ -34,13 +34,9 @@ func newFetcher(store blobstore.Store, o Options, stats *counters) *fetcher {
 	}
 }
 
-// reserve waits for the budget for one request of n bytes.
+// reserve waits for the memory for a transfer of n bytes.
 func (f *fetcher) reserve(ctx context.Context, n int64) error {
 	if err := f.bytes.Acquire(ctx, n); err != nil {
-		return err
-	}
-	if err := f.requests.Acquire(ctx, 1); err != nil {
-		f.bytes.Release(n)
 		return err
 	}
 	f.stats.inFlight.Add(1)
@@ -49,7 +45,6 @@ func (f *fetcher) reserve(ctx context.Context, n int64) error {
 }
 
 func (f *fetcher) release(n int64) {
-	f.requests.Release(1)
 	f.bytes.Release(n)
 	f.stats.inFlight.Add(-1)
 	f.stats.flightBytes.Add(-n)
@@ -57,26 +52,46 @@ func (f *fetcher) release(n int64) {
 
 // open starts the request for n bytes of a blob.
 func (f *fetcher) open(ctx context.Context, key blobstore.Key, off, n int64) (io.ReadCloser, error) {
+	if err := f.requests.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
 	f.stats.requests.Add(1)
 	begin := time.Now()
 	r, err := f.store.Open(ctx, key, off, n)
 	if err != nil {
+		f.requests.Release(1)
 		return nil, f.failed(ctx, err)
 	}
 	f.stats.latency.observe(time.Since(begin))
-	return r, nil
+	return &response{ReadCloser: r, done: func() { f.requests.Release(1) }}, nil
+}
+
+// response is a stream that takes a part of the budget for requests until it is closed.
+type response struct {
+	io.ReadCloser
+	done func()
+}
+
+// Close implements io.Closer. It is called once.
+func (r *response) Close() error {
+	defer r.done()
+	return r.ReadCloser.Close()
 }
 
 // fill reads len(buf) bytes, and calls landed with the count so far.
 func (f *fetcher) fill(ctx context.Context, r io.Reader, buf []byte, landed func(n int)) error {
+	told := 0
 	for at := 0; at < len(buf); {
-		n, err := io.ReadFull(r, buf[at:min(at+wakeEvery, len(buf))])
+		n, err := r.Read(buf[at:])
 		at += n
 		f.stats.fetched.Add(int64(n))
-		if err != nil {
+		if at-told >= wakeEvery || at == len(buf) {
+			landed(at)
+			told = at
+		}
+		if err != nil && at < len(buf) {
 			return f.failed(ctx, fmt.Errorf("transfer broke off after %d of %d bytes: %w", at, len(buf), err))
 		}
-		landed(at)
 	}
 	return nil
 }

@@ -34,6 +34,8 @@ type large struct {
 	flights map[int]*blockFlight // by block: under way, or finished and not on the disk
 	active  int                  // flights under way
 	streams streams
+	regions regions
+	unread  map[int]bool // blocks that were fetched ahead and not read yet
 
 	// claimed are the blocks that were on the disk at first or have arrived since. The
 	// piece that makes the set complete is held back until the blob was verified.
@@ -57,7 +59,7 @@ func newLarge(b *Blobs, e *entry, key blobstore.Key) *large {
 	n := blocksOf(e.blob.Size)
 	return &large{
 		b: b, e: e, blob: e.blob, key: key, blocks: n,
-		flights: map[int]*blockFlight{}, claimed: make([]bool, n), held: map[int]bool{}, changed: make(chan struct{}),
+		flights: map[int]*blockFlight{}, claimed: make([]bool, n), held: map[int]bool{}, unread: map[int]bool{}, changed: make(chan struct{}),
 	}
 }
 
@@ -100,7 +102,18 @@ func (l *large) tryReadAt(ctx context.Context, p []byte, off int64) (int, error)
 		return 0, errDropped // the bytes may be some that have been found wrong
 	}
 	l.served = l.served || l.full == nil
+	l.wasRead(off, int64(len(p)))
 	return len(p), nil
+}
+
+// wasRead notes that what was fetched ahead was useful. The caller holds mu.
+func (l *large) wasRead(off, n int64) {
+	for b := int(off / blockSize); b < blocksOf(off+n) && len(l.unread) > 0; b++ {
+		if l.unread[b] {
+			delete(l.unread, b)
+			l.b.stats.aheadUseful.Add(int64(blockLen(l.blob.Size, b)))
+		}
+	}
 }
 
 // plan notes the read, starts the read-ahead for it and returns how many bytes to
@@ -112,6 +125,9 @@ func (l *large) plan(off, n int64) (fetch int64, round int) {
 		return firstFetch, l.round
 	}
 	p := l.streams.observe(off, n)
+	if p.random {
+		l.consider(int(off / blockSize))
+	}
 	if l.blind { // only so much as memory can hold until it is read
 		room := l.b.residents.max / 2
 		p.demand, p.to = min(p.demand, room), min(p.to, off+n+room)
@@ -268,6 +284,9 @@ func (l *large) launch(first, end int, ahead bool) *blockFlight {
 	fl := &blockFlight{flight: newFlight(cancel, ahead), first: first, end: end}
 	for b := first; b < end; b++ {
 		l.flights[b] = fl
+		if ahead {
+			l.unread[b] = true
+		}
 	}
 	l.active++
 	l.b.hold(l.e)
@@ -296,6 +315,7 @@ func (l *large) prefetch(off, n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.full == nil {
+		l.streams.expect(off, n)
 		l.ahead(off, off+n)
 	}
 }
@@ -316,6 +336,9 @@ func (l *large) open() (*os.File, bool) {
 }
 
 func (l *large) close() {
+	for b := range l.unread {
+		l.b.stats.aheadWasted.Add(int64(blockLen(l.blob.Size, b)))
+	}
 	if l.full != nil {
 		l.full.Close()
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,8 @@ type small struct {
 	blob manifest.Blob
 	key  blobstore.Key
 
+	ahead atomic.Bool // fetched ahead, and not read yet
+
 	mu      sync.Mutex
 	f       *os.File // verified by this process
 	inPlace bool     // f belongs to the store
@@ -28,6 +31,9 @@ type small struct {
 }
 
 func (s *small) readAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if s.ahead.CompareAndSwap(true, false) {
+		s.b.stats.aheadUseful.Add(s.blob.Size)
+	}
 	for {
 		if data, ok := s.b.memory.Get(string(s.key)); ok && int64(len(data)) == s.blob.Size {
 			s.b.stats.memoryHits.Add(1)
@@ -280,10 +286,29 @@ func (s *small) lose(f *os.File) {
 
 func (s *small) prefetch(_, _ int64) {
 	s.mu.Lock()
+	here := s.f != nil || s.fl != nil
+	s.mu.Unlock()
+	if here || s.isLocal() {
+		return
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.f == nil && s.fl == nil && s.b.fetch.ahead.TryAcquire(s.blob.Size) {
+		s.ahead.Store(true)
+		s.b.stats.readAhead.Add(s.blob.Size)
 		s.launch(true)
 	}
+}
+
+// isLocal reports whether there is a file of the blob on the disk.
+func (s *small) isLocal() bool {
+	_, err := os.Lstat(s.b.dir.blobPath(s.key))
+	if err != nil && s.b.files != nil {
+		if path, perr := s.b.files.Path(s.key); perr == nil {
+			_, err = os.Lstat(path)
+		}
+	}
+	return err == nil
 }
 
 func (s *small) fetch(ctx context.Context, _, _ int64) error { return s.ensure(ctx) }
@@ -327,19 +352,16 @@ func (s *small) ensureLocal() error {
 	case fl != nil:
 		return errIncomplete
 	}
-	_, err := os.Lstat(s.b.dir.blobPath(s.key))
-	if err != nil && s.b.files != nil {
-		if path, perr := s.b.files.Path(s.key); perr == nil {
-			_, err = os.Lstat(path)
-		}
-	}
-	if err != nil {
-		return err
+	if !s.isLocal() {
+		return errIncomplete
 	}
 	return s.ensure(s.b.ctx)
 }
 
 func (s *small) close() {
+	if s.ahead.Load() {
+		s.b.stats.aheadWasted.Add(s.blob.Size)
+	}
 	if s.f != nil {
 		s.f.Close()
 	}

@@ -32,6 +32,7 @@ type stream struct {
 type plan struct {
 	demand   int64 // bytes to ask for at once, from the first missing one
 	from, to int64 // what to fetch ahead; nothing when from >= to
+	random   bool  // the reader jumps about
 }
 
 // observe notes the read of n bytes at off.
@@ -48,14 +49,31 @@ func (s *streams) observe(off, n int64) plan {
 	s.jumps++
 	p := plan{demand: firstFetch}
 	if s.jumps > scattered {
-		p.demand = blockSize
+		p.demand, p.random = blockSize, true
 	}
+	s.add(stream{next: off + n, ahead: off + max(n, p.demand)})
+	return p
+}
+
+// expect notes that a reader is about to come to off, and that n bytes from there on
+// have been asked for.
+func (s *streams) expect(off, n int64) {
+	for i := range s.list {
+		if off >= s.list[i].next-slack && off <= s.list[i].ahead {
+			s.list[i].ahead = max(s.list[i].ahead, off+n)
+			return
+		}
+	}
+	s.add(stream{next: off, ahead: off + n, window: min(n, maxAhead)})
+}
+
+// add puts a stream in the place of the one that was used least recently.
+func (s *streams) add(st stream) {
 	if len(s.list) < maxStreams {
 		s.list = append(s.list, stream{})
 	}
-	s.list[len(s.list)-1] = stream{next: off + n, ahead: off + max(n, p.demand)}
+	s.list[len(s.list)-1] = st
 	s.use(len(s.list) - 1)
-	return p
 }
 
 // advance moves the stream on to the end of a read, and extends its window when the

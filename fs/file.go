@@ -26,7 +26,13 @@ type File struct {
 func (t *Tree) Open(ino Ino, flags uint32) (*File, error) {
 	f := &File{t: t, ino: ino, writable: flags&unix.O_ACCMODE != unix.O_RDONLY}
 	if !f.writable && flags&unix.O_TRUNC == 0 {
-		return f, t.openRead(f)
+		if err := t.openRead(f); err != nil {
+			return nil, err
+		}
+		if f.node.Load() == nil {
+			t.near.opened(uint32(ino))
+		}
+		return f, nil
 	}
 	n, err := t.writableNode(ino)
 	if err != nil {

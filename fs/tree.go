@@ -43,7 +43,8 @@ type Tree struct {
 	base  *Base
 	blobs BlobReader
 	opts  Options
-	ov    *overlay // nil when the tree is read-only
+	ov    *overlay  // nil when the tree is read-only
+	near  *siblings // nil when nothing can be fetched ahead
 
 	// refs counts the references to base inodes; see references. It is nil in a
 	// read-only tree, where nothing is ever unlinked.
@@ -61,7 +62,7 @@ type Tree struct {
 // With an empty overlayDir the tree is read-only.
 func New(base *Base, blobs BlobReader, overlayDir string, opts Options) (*Tree, error) {
 	t := &Tree{
-		base: base, blobs: blobs, opts: opts, parent: opts.Parent,
+		base: base, blobs: blobs, opts: opts, parent: opts.Parent, near: newSiblings(base, blobs),
 		nodes: make(map[Ino]*node), nextIno: firstOverlayIno,
 	}
 	if t.parent == nil {
