@@ -178,7 +178,9 @@ func (f *File) giveBack(n *node) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.look()
-	n.file.direct--
+	if n.file.direct--; n.file.direct == 0 {
+		_ = stamp(n.file.f, n) // after a crash the times are those of the file
+	}
 }
 
 // lockIO is io.Lock, after which the attributes are those of the content.
@@ -211,12 +213,14 @@ func (n *node) look() {
 	}
 	f.seen = st.Ctim.Nano()
 	f.gen++
-	n.size, n.mtime = st.Size, st.Mtim.Nano()
-	if f.seen <= n.ctime {
-		n.ctime = time.Now().UnixNano() // the stamps of files may be coarser than ours
+	n.size = st.Size
+	// The clock that stamps files may be a tick behind ours: no time goes back for that.
+	if mtime := st.Mtim.Nano(); mtime < n.mtime && n.mtime-mtime < int64(coarseTick) {
+		n.mtime++
 	} else {
-		n.ctime = f.seen
+		n.mtime = mtime
 	}
+	n.ctime = max(n.ctime+1, f.seen)
 }
 
 // steady makes changes that begin after it, and are made directly, show in the time

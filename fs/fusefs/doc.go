@@ -24,8 +24,8 @@
 //     same inode number (see aliases): the old readers keep the old content, as they do
 //     on overlayfs, and everybody else sees the new one. If nobody reads it, or only
 //     through us, the inode stays the same, and readers see what is written.
-//   - The attributes of an inode that somebody may write to directly are not cached; the
-//     tree takes them from the file.
+//   - The attributes of an inode that somebody may write to directly are cached for a
+//     moment only; the tree takes them from the file.
 //   - Small stored files are not worth it: the page cache of the mount keeps them across
 //     opens.
 package fusefs

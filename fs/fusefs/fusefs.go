@@ -92,17 +92,26 @@ func (f *FS) fillEntry(a *fs.Attr, out *fuse.EntryOut) {
 	out.NodeId = f.aliases.enter(a.Ino)
 	out.Generation = 1
 	out.EntryValid = forever
-	out.AttrValid = f.validity(a)
+	out.AttrValid, out.AttrValidNsec = f.validity(a)
 	fillAttr(a, &out.Attr)
 }
 
-// validity returns for how long the kernel may remember attributes, in seconds: for
-// ever, unless they change without us, or are those of two inodes of the kernel.
-func (f *FS) validity(a *fs.Attr) uint64 {
-	if a.Type() == unix.S_IFREG && (f.tree.Changing(a.Ino) || f.aliases.has(a.Ino)) {
-		return 0
+// shortly is a validity in nanoseconds. Of most changes that are made without us the kernel
+// knows that they make attributes invalid; not of those in mapped memory.
+const shortly = 100_000_000
+
+// validity returns for how long the kernel may remember attributes, in seconds and
+// nanoseconds: for ever, unless they change without us, or are those of two inodes of
+// the kernel.
+func (f *FS) validity(a *fs.Attr) (sec uint64, nsec uint32) {
+	switch {
+	case a.Type() != unix.S_IFREG:
+	case f.aliases.has(a.Ino):
+		return 0, 0
+	case f.tree.Changing(a.Ino):
+		return 0, shortly
 	}
-	return forever
+	return forever, 0
 }
 
 func owner(h *fuse.InHeader) fs.Owner { return fs.Owner{UID: h.Uid, GID: h.Gid} }
@@ -134,7 +143,7 @@ func (f *FS) attrs(a fs.Attr, err error, out *fuse.AttrOut) fuse.Status {
 	if err != nil {
 		return status(err)
 	}
-	out.AttrValid = f.validity(&a)
+	out.AttrValid, out.AttrValidNsec = f.validity(&a)
 	fillAttr(&a, &out.Attr)
 	return fuse.OK
 }

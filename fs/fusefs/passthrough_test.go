@@ -278,6 +278,7 @@ func TestDirectWritesShow(t *testing.T) {
 				p[7] = 'm'
 				err = unix.Munmap(p)
 			}
+			time.Sleep(shortly) // such changes need not show at once
 			return err
 		},
 	} {
