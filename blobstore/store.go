@@ -99,6 +99,13 @@ type Locator interface {
 	Location() string
 }
 
+// Retrier is a store that repeats requests by itself.
+type Retrier interface {
+	// Retries returns how many requests were repeated, by reason, since the store was
+	// opened.
+	Retries() map[string]int64
+}
+
 // Sentinel errors of stores.
 var (
 	// ErrNotFound means that the store answered and has no such blob. It does not
@@ -113,6 +120,9 @@ var (
 	ErrRange = errors.New("range outside of the blob")
 	// ErrPermission means that credentials are missing, wrong or not sufficient.
 	ErrPermission = errors.New("access denied")
+	// ErrExpired means that credentials which were good once are refused, or that none
+	// can be had any more: new ones may appear. It comes together with ErrPermission.
+	ErrExpired = errors.New("credentials have expired")
 	// ErrNoSpace means that the store is full or over its quota.
 	ErrNoSpace = errors.New("no space left in the store")
 	// ErrUnavailable means that the store could not be reached or kept failing

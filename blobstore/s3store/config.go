@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -35,10 +33,11 @@ const (
 	defaultPart = 32 * mib // the reference's (spec/caches.md §1)
 
 	defaultCopyPart    = 256 * mib
-	defaultAttempts    = 8
+	defaultAttempts    = 16
 	defaultConcurrency = 4
-	defaultMaxBackoff  = 10 * time.Second
-	defaultStall       = 60 * time.Second
+	defaultMaxBackoff  = 2 * time.Second
+	defaultStall       = 15 * time.Second
+	slowWrites         = 4 // how much longer than that the answer to any other request may take
 )
 
 // Config says which bucket to use, and how. Only Bucket is required: the rest comes
@@ -63,9 +62,9 @@ type Config struct {
 	KMSKeyID     string // with aws:kms
 	StorageClass string // for example INTELLIGENT_TIERING
 
-	MaxAttempts  int           // per request; 0: AWS_MAX_ATTEMPTS, or 8
-	MaxBackoff   time.Duration // longest wait between attempts; 0: 10 s
-	StallTimeout time.Duration // longest wait for a byte of a response; 0: 60 s
+	MaxAttempts  int           // per request; 0: AWS_MAX_ATTEMPTS, or 16
+	MaxBackoff   time.Duration // longest wait between attempts; 0: 2 s
+	StallTimeout time.Duration // longest wait for a byte when reading; 0: 15 s
 
 	Concurrency        int   // parts of one blob that move at once; 0: 4
 	PartSize           int64 // bytes of a part of an upload; 0: 32 MiB
@@ -155,13 +154,14 @@ func (c Config) httpClient() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConns = 256
 		t.MaxIdleConnsPerHost = 256
-		t.ResponseHeaderTimeout = c.StallTimeout
+		t.ResponseHeaderTimeout = slowWrites * c.StallTimeout
 		t.DisableCompression = true // a blob must arrive as it was stored
 	})
 }
 
-// newClient returns the client for c, which has its defaults.
-func (c Config) newClient(ctx context.Context) (*s3.Client, *identity, error) {
+// newClient returns the client for c, which has its defaults, and counts in retries what
+// is repeated.
+func (c Config) newClient(ctx context.Context, retries *tally) (*s3.Client, *identity, error) {
 	cfg, err := c.loadAWS(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -170,7 +170,7 @@ func (c Config) newClient(ctx context.Context) (*s3.Client, *identity, error) {
 	attempts := cmp.Or(c.MaxAttempts, cfg.RetryMaxAttempts, defaultAttempts)
 	client := s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.Credentials = id.provider()
-		o.Retryer = c.retryer(attempts)
+		o.Retryer = c.retryer(attempts, retries)
 		o.RetryMaxAttempts = attempts
 		o.UsePathStyle = c.PathStyle
 		o.UseARNRegion = true
@@ -198,17 +198,4 @@ func (c Config) newClient(ctx context.Context) (*s3.Client, *identity, error) {
 		return nil, nil, errors.New("the region of the bucket is not known: give it as --region, as ?region= in the URL, or in AWS_REGION")
 	}
 	return client, id, nil
-}
-
-// retryer returns the one retry layer there is. Attempts are bounded by their number
-// alone: the SDK's quota, shared by all requests, would give up early in a mount
-// where many readers wait out the same outage.
-func (c Config) retryer(attempts int) aws.Retryer {
-	return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
-		o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
-			o.MaxAttempts = attempts
-			o.MaxBackoff = c.MaxBackoff
-			o.RateLimiter = ratelimit.None
-		})
-	})
 }

@@ -3,16 +3,19 @@ package s3store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
+
+	"github.com/snapfs/snapfs/blobstore"
 )
 
 // renewInterval is the shortest time between two attempts at fresh credentials.
-const renewInterval = 5 * time.Second
+const renewInterval = time.Second
 
 // expiredCodes are what S3 says of credentials that were right once.
 var expiredCodes = map[string]bool{
@@ -20,6 +23,21 @@ var expiredCodes = map[string]bool{
 	"ExpiredTokenException": true,
 	"TokenRefreshRequired":  true,
 	"BadRequest":            true, // all that HEAD says of it
+	"InvalidAccessKeyId":    true, // these three also of some that never were
+	"InvalidToken":          true,
+	"SignatureDoesNotMatch": true,
+}
+
+// mayPass marks the refusal of credentials as blobstore.ErrExpired if they, or others in
+// their place, were good for something before: then new ones may be on their way.
+func (s *Store) mayPass(err error) error {
+	var r *refused
+	expired := errors.Is(err, blobstore.ErrPermission) && s.bucketSeen.Load() &&
+		(!errors.As(err, &r) || expiredCodes[r.code])
+	if !expired {
+		return err
+	}
+	return fmt.Errorf("%w: %w", blobstore.ErrExpired, err)
 }
 
 // identity hands out credentials. The SDK renews those of which it knows when they
@@ -91,7 +109,7 @@ func (id *identity) renew(ctx context.Context) bool {
 		return false
 	}
 	id.renewed = time.Now()
-	id.changed = c.AccessKeyID != id.last.AccessKeyID || c.SessionToken != id.last.SessionToken
+	id.changed = c.AccessKeyID != id.last.AccessKeyID || c.SecretAccessKey != id.last.SecretAccessKey || c.SessionToken != id.last.SessionToken
 	id.current, id.last = cfg.Credentials, c
 	return id.changed
 }

@@ -2,6 +2,7 @@ package s3store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -96,9 +97,12 @@ func (s *Store) isOurs(ctx context.Context, u types.MultipartUpload, parts []par
 // another writer of the same blob was faster, or the response to our own last request
 // was lost and it was repeated.
 func (s *Store) finished(ctx context.Context, object string, err error) error {
-	if !is(err, "NoSuchUpload") {
+	lost := new(unanswered) // a server may not read to its end what it refuses
+	if !is(err, "NoSuchUpload") && !errors.As(err, &lost) {
 		return err
 	}
-	_, headErr := s.head(ctx, object)
-	return headErr
+	if _, e := s.head(ctx, object); e != nil {
+		return err
+	}
+	return nil
 }

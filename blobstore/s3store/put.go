@@ -90,7 +90,7 @@ func (s *Store) ifAbsent(ctx context.Context, write func(condition *string) erro
 		case condition != nil && isUnsupported(err):
 			s.unconditional.Store(true)
 		case is(err, "ConditionalRequestConflict", "OperationAborted") && conflicts < maxConflicts:
-			if err := sleep(ctx, s.delay(conflicts)); err != nil {
+			if err := sleep(ctx, s.cfg.delay(conflicts)); err != nil {
 				return err
 			}
 		default:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -56,6 +57,7 @@ type reader struct {
 
 	body    io.ReadCloser // nil when nothing is to come
 	stalled *time.Timer   // ends the request when Read waits too long
+	late    atomic.Bool   // stalled has fired
 	cancel  context.CancelFunc
 	resumes int
 	err     error // final
@@ -89,10 +91,12 @@ func (r *reader) request() error {
 		in.Range = aws.String(fmt.Sprintf("bytes=%d-", r.pos))
 	}
 	ctx, cancel := context.WithCancel(r.ctx)
-	out, err := r.s.client.GetObject(ctx, in)
+	out, err := r.s.client.GetObject(ctx, in, func(o *s3.Options) {
+		o.APIOptions = append(o.APIOptions, r.s.impatient)
+	})
 	if err != nil {
 		cancel()
-		return classify(r.ctx, err)
+		return r.s.mayPass(classify(r.ctx, err))
 	}
 	if err := r.accept(out, in.Range != nil); err != nil {
 		cancel()
@@ -101,7 +105,11 @@ func (r *reader) request() error {
 	}
 	r.s.bucketSeen.Store(true)
 	r.etag, r.body, r.cancel = out.ETag, out.Body, cancel
-	r.stalled = time.AfterFunc(r.s.cfg.StallTimeout, cancel)
+	r.late.Store(false)
+	r.stalled = time.AfterFunc(r.s.cfg.StallTimeout, func() {
+		r.late.Store(true)
+		cancel()
+	})
 	r.stalled.Stop() // only Read waits for the server
 	return nil
 }
@@ -171,14 +179,19 @@ func (r *reader) resume(cause error) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
+	reason := brokenOff
+	if r.late.Load() {
+		reason, cause = stalledOut, &slowAnswer{r.s.cfg.StallTimeout}
+	}
 	if r.resumes == maxResumes {
 		return fmt.Errorf("read s3://%s/%s: %w: the stream broke off at byte %d of %d, for the %dth time: %v",
 			r.s.cfg.Bucket, r.object, blobstore.ErrUnavailable, r.pos, r.end, maxResumes+1, cause)
 	}
-	if err := sleep(r.ctx, r.s.delay(r.resumes)); err != nil {
+	if err := sleep(r.ctx, r.s.cfg.delay(r.resumes)); err != nil {
 		return err
 	}
 	r.resumes++
+	r.s.retries.add(reason)
 	err := r.request()
 	if is(err, "PreconditionFailed") {
 		err = fmt.Errorf("%w: the object was replaced while it was read", blobstore.ErrUnavailable)
@@ -207,12 +220,6 @@ func (r *reader) Close() error {
 		r.err = errors.New("read of a closed stream")
 	}
 	return nil
-}
-
-// delay returns how long to wait before something is repeated that was repeated n
-// times.
-func (s *Store) delay(n int) time.Duration {
-	return min(resumeDelay<<n, s.cfg.MaxBackoff)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

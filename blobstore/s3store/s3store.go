@@ -4,8 +4,10 @@
 // The blob lies at <prefix>/<hash>.xxh128, where the Deadline tools look for it
 // (spec/caches.md §3). Blobs are verified while they are sent, and an upload in
 // parts is completed only when every part was right; nothing is buffered whole.
-// Streams that break off are resumed. Requests are repeated by the SDK, in one
-// place, a bounded number of times. A cancelled context ends every call within two
+// Streams that break off, or from which nothing comes for 15 s, are resumed. Requests are
+// repeated by the SDK, in one place, a bounded number of times, with waits that end at
+// 2 s, so that the end of an outage is noticed soon. Credentials that the server refuses
+// are read again where they came from. A cancelled context ends every call within two
 // seconds; what an upload in parts had sent is removed first.
 package s3store
 
@@ -27,6 +29,7 @@ type Store struct {
 	cfg      Config
 	client   *s3.Client
 	identity *identity
+	retries  tally
 
 	bucketSeen    atomic.Bool // the bucket is known to exist
 	unconditional atomic.Bool // the server does not know If-None-Match
@@ -39,6 +42,7 @@ var (
 	_ blobstore.Deleter = (*Store)(nil)
 	_ blobstore.Cleaner = (*Store)(nil)
 	_ blobstore.Locator = (*Store)(nil)
+	_ blobstore.Retrier = (*Store)(nil)
 )
 
 // Open returns the store that c describes. It reads the AWS configuration and asks
@@ -48,11 +52,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("open S3 store: %w", err)
 	}
 	c = c.withDefaults()
-	client, id, err := c.newClient(ctx)
-	if err != nil {
+	s := &Store{cfg: c}
+	var err error
+	if s.client, s.identity, err = c.newClient(ctx, &s.retries); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", c.location(), err)
 	}
-	return &Store{cfg: c, client: client, identity: id}, nil
+	return s, nil
 }
 
 // Check asks the server whether the bucket is there and may be used: the error is
