@@ -26,6 +26,7 @@ const (
 	DefaultMemoryBytes = 64 << 20
 	DefaultFlightBytes = 64 << 20
 	DefaultRequests    = 64
+	DefaultIOTimeout   = 5 * time.Minute
 )
 
 // maxIdle is how many blobs that nobody reads are kept open.
@@ -51,6 +52,10 @@ type Options struct {
 	FlightBytes int64
 	// Requests limits the requests to the store in flight; 0: DefaultRequests.
 	Requests int
+	// IOTimeout is how long a reader waits for the store without seeing progress before
+	// it gets ErrTimeout; 0: DefaultIOTimeout. Until then whatever may pass is tried again:
+	// errors of the server, broken connections, credentials that have expired.
+	IOTimeout time.Duration
 	// Strict holds back the bytes of large blobs too until their hash was verified.
 	Strict bool
 	// CopyLocal copies the blobs of a directory store into the cache even when both
@@ -140,6 +145,9 @@ func (o Options) withDefaults() Options {
 	o.FlightBytes = max(o.FlightBytes, 2*maxFetch)
 	if o.Requests <= 0 {
 		o.Requests = DefaultRequests
+	}
+	if o.IOTimeout <= 0 {
+		o.IOTimeout = DefaultIOTimeout
 	}
 	return o
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -60,6 +61,7 @@ func newFixture(t testing.TB, opts Options, contents ...[]byte) *fixture {
 
 func open(t testing.TB, store blobstore.Store, opts Options) *Blobs {
 	t.Helper()
+	opts.IOTimeout = cmp.Or(opts.IOTimeout, 5*time.Second)
 	b, err := Open(store, opts)
 	if err != nil {
 		t.Fatal(err)

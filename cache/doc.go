@@ -79,8 +79,13 @@
 //     low, and does not stay.
 //   - When the directory has no room, or cannot be written, reads go on through memory.
 //     Large blobs cannot be verified as a whole then.
-//   - There is no retry here except for wrong content: retries of requests are the
-//     store's.
+//   - A store repeats a request a few times; a transfer goes on for as long as somebody
+//     waits for it, from the last byte that has arrived. Each reader has its own patience
+//     (Options.IOTimeout), so that who comes late to an outage waits as long as who came
+//     first. Pauses end at 2 s: a reader is served soon after the store is back. What does
+//     not pass, like a blob that is missing, fails at once.
+//   - A request that takes three times as long as 95 in 100 of its size have lately is sent
+//     a second time, one in 20 at most.
 //   - Recency is the access time, set by this package and not by the kernel, so that it
 //     works on file systems mounted noatime and is shared by all processes.
 //   - A large file is many blobs, and the kernel can only be lent one file. So when all of

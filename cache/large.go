@@ -281,7 +281,7 @@ func (l *large) ahead(from, to int64) {
 // launch starts a flight of the blocks [first, end). The caller holds mu.
 func (l *large) launch(first, end int, ahead bool) *blockFlight {
 	ctx, cancel := context.WithCancel(l.b.ctx)
-	fl := &blockFlight{flight: newFlight(cancel, ahead), first: first, end: end}
+	fl := &blockFlight{flight: newFlight(cancel, ahead, l.b.opts.IOTimeout), first: first, end: end}
 	for b := first; b < end; b++ {
 		l.flights[b] = fl
 		if ahead {

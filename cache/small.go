@@ -72,7 +72,7 @@ func (s *small) join() *flight {
 // holds mu.
 func (s *small) launch(kept bool) {
 	ctx, cancel := context.WithCancel(s.b.ctx)
-	fl := newFlight(cancel, kept)
+	fl := newFlight(cancel, kept, s.b.opts.IOTimeout)
 	s.fl = fl
 	s.b.hold(s.e)
 	go func() {
@@ -87,7 +87,7 @@ func (s *small) launch(kept bool) {
 
 // run obtains the blob, serves the waiters, and then stores it.
 func (s *small) run(ctx context.Context, fl *flight) {
-	got, err := s.obtain(ctx)
+	got, err := s.obtain(ctx, fl)
 	if err != nil {
 		s.mu.Lock()
 		if s.fl == fl {
@@ -138,7 +138,7 @@ type obtained struct {
 }
 
 // obtain reads the blob from where it is.
-func (s *small) obtain(ctx context.Context) (obtained, error) {
+func (s *small) obtain(ctx context.Context, fl *flight) (obtained, error) {
 	got := obtained{unlock: func() {}}
 	if s.fromCache(&got) {
 		return got, nil
@@ -166,7 +166,7 @@ func (s *small) obtain(ctx context.Context) (obtained, error) {
 		s.b.fetch.release(s.blob.Size)
 		release()
 	}
-	data, err := s.download(ctx)
+	data, err := s.download(ctx, fl)
 	if err != nil {
 		got.unlock()
 	}
@@ -232,14 +232,13 @@ func (s *small) readVerified(f *os.File) ([]byte, error) {
 }
 
 // download fetches the blob from the store. Content that is wrong is fetched once more.
-func (s *small) download(ctx context.Context) ([]byte, error) {
+func (s *small) download(ctx context.Context, fl *flight) ([]byte, error) {
 	s.b.stats.flights.Add(1)
 	for attempt := 1; ; attempt++ {
 		data := make([]byte, s.blob.Size)
-		err := error(nil)
-		if len(data) > 0 {
-			err = s.b.fetch.fetch(ctx, s.key, 0, data)
-		}
+		t := &transfer{f: s.b.fetch, key: s.key, buf: data, landed: func(int) { fl.move() }, trouble: fl.fails}
+		err := t.advance(ctx, len(data))
+		t.close()
 		if err == nil {
 			h := manifest.Sum(data)
 			if h == s.blob.Hash {

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/snapfs/snapfs/blobstore"
 )
 
 // Stats says what the cache has done since it was opened. All but CachedBytes,
@@ -99,7 +101,11 @@ func (t *tally) add(reason string) {
 func (t *tally) counts() map[string]int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return maps.Clone(t.m)
+	counts := maps.Clone(t.m)
+	if counts == nil {
+		counts = map[string]int64{}
+	}
+	return counts
 }
 
 // counters is Stats while it is being counted.
@@ -122,7 +128,7 @@ func (b *Blobs) Stats() Stats {
 		Requests:        c.requests.Load(),
 		FetchErrors:     c.fetchErrors.Load(),
 		Latency:         c.latency.histogram(),
-		Retries:         c.retries.counts(),
+		Retries:         b.retries(),
 		Hedges:          c.hedges.counts(),
 		ReadAhead:       c.readAhead.Load(),
 		ReadAheadUseful: c.aheadUseful.Load(),
@@ -143,6 +149,17 @@ func (b *Blobs) Stats() Stats {
 		MemoryBytes:     c.flightBytes.Load() + b.residents.bytes() + b.memoryCost(),
 		MemoryLimit:     b.opts.FlightBytes + b.opts.MemoryBytes + b.residents.max,
 	}
+}
+
+// retries returns the retries of the store and those after it has given up.
+func (b *Blobs) retries() map[string]int64 {
+	all := b.stats.retries.counts()
+	if r, ok := blobstore.As[blobstore.Retrier](b.store); ok {
+		for reason, n := range r.Retries() {
+			all[reason] += n
+		}
+	}
+	return all
 }
 
 // memoryCost returns how many bytes the memory cache holds.

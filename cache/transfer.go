@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -172,20 +171,31 @@ func (l *large) lockRun(ctx context.Context, part *partial, at, end int) (int, f
 	}
 }
 
-// fetchRun fetches the blocks [at, end) of a flight with one request.
+// fetchRun fetches the blocks [at, end) of a flight with one request, if all goes well.
 func (l *large) fetchRun(ctx context.Context, fl *blockFlight, at, end int) error {
-	from := int64(at) * blockSize
-	r, err := l.b.fetch.open(ctx, l.key, from, min(int64(end)*blockSize, l.blob.Size)-from)
-	if err != nil {
-		if errors.Is(err, blobstore.ErrMismatch) {
-			l.b.mismatch(fmt.Errorf("blob %s: %w", l.key, err))
-		}
-		return err
+	lo := (at - fl.first) * blockSize
+	buf := fl.buf[lo:min((end-fl.first)*blockSize, len(fl.buf))]
+	last := false
+	t := &transfer{
+		f: l.b.fetch, key: l.key, off: int64(at) * blockSize, buf: buf, trouble: fl.fails,
+		landed: func(n int) {
+			fl.move()
+			if !last {
+				fl.land(lo + n)
+			}
+		},
 	}
-	defer r.Close()
+	defer t.close()
 	for at < end {
 		stop := min(at+pieceBlocks, end)
-		if err := l.fetchPiece(ctx, fl, r, at, stop); err != nil {
+		last = l.claim(at, stop)
+		if err := t.advance(ctx, min((stop-fl.first)*blockSize-lo, len(buf))); err != nil {
+			if errors.Is(err, blobstore.ErrMismatch) {
+				l.b.mismatch(fmt.Errorf("blob %s: %w", l.key, err))
+			}
+			return err // the end of the flight takes the claim back
+		}
+		if err := l.arrived(ctx, fl, at, stop, last); err != nil {
 			return err
 		}
 		at = stop
@@ -193,29 +203,18 @@ func (l *large) fetchRun(ctx context.Context, fl *blockFlight, at, end int) erro
 	return nil
 }
 
-// fetchPiece lands the blocks [at, stop) of a flight and stores them. The piece that
-// completes the blob is stored and verified first.
-func (l *large) fetchPiece(ctx context.Context, fl *blockFlight, r io.Reader, at, stop int) error {
-	lo := (at - fl.first) * blockSize
-	hi := min((stop-fl.first)*blockSize, len(fl.buf))
-	last := l.claim(at, stop)
-	err := l.b.fetch.fill(ctx, r, fl.buf[lo:hi], func(n int) {
-		if !last {
-			fl.land(lo + n)
-		}
-	})
-	if err != nil {
-		return err // the end of the flight takes the claim back
-	}
+// arrived stores the blocks [at, stop) of a flight and lands them. The piece that completes
+// the blob is verified with it first.
+func (l *large) arrived(ctx context.Context, fl *blockFlight, at, stop int, last bool) error {
 	part := l.store(ctx, fl, at, stop, last)
 	if last {
-		err = l.verdict(ctx)
+		err := l.verdict(ctx)
 		l.letGo(at, stop)
+		if err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
-	fl.land(hi)
+	fl.land(min((stop-fl.first)*blockSize, len(fl.buf)))
 	if part != nil {
 		l.onBoard(part, fl, at, stop)
 	}

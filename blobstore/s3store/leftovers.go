@@ -97,8 +97,8 @@ func (s *Store) isOurs(ctx context.Context, u types.MultipartUpload, parts []par
 // another writer of the same blob was faster, or the response to our own last request
 // was lost and it was repeated.
 func (s *Store) finished(ctx context.Context, object string, err error) error {
-	lost := new(unanswered) // a server may not read to its end what it refuses
-	if !is(err, "NoSuchUpload") && !errors.As(err, &lost) {
+	// A server may not read to its end what it refuses, and then the answer is lost.
+	if !is(err, "NoSuchUpload") && !errors.Is(err, blobstore.ErrUnavailable) {
 		return err
 	}
 	if _, e := s.head(ctx, object); e != nil {
