@@ -116,8 +116,36 @@ func (d *describer) link(c *Change, text string) {
 	default:
 		if why := unstorable(target); why != "" {
 			c.Problem = "the link target " + why
+		} else if d.t.missing(target) > maxMissing {
+			c.Problem = fmt.Sprintf("the link target lies below more than %d directories that do not exist, all of which a manifest would have to list", maxMissing)
 		}
 	}
+}
+
+// maxMissing is how many directories that do not exist may lie above a link target. A
+// manifest lists them all, each with its whole path, so that a text with many links deep
+// into nowhere would be taken for an attack by whoever reads it.
+const maxMissing = 16
+
+// missing returns how many of the directories above a path do not exist.
+func (t *Tree) missing(path string) int {
+	left := strings.Count(path, "/")
+	if left <= maxMissing {
+		return 0 // few enough, whether they exist or not
+	}
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	dir := RootIno
+	for name := range strings.SplitSeq(path, "/") {
+		if left == 0 {
+			return 0
+		}
+		if dir = t.child(dir, name); dir == 0 {
+			return left
+		}
+		left--
+	}
+	return 0
 }
 
 // unstorable says why no relative manifest can hold a path of the tree, or a target in

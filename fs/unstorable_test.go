@@ -82,3 +82,30 @@ func (f *fixture) makeDirs(path string) {
 		}
 	}
 }
+
+// TestLinksDeepIntoNowhere makes links below many directories that do not exist, each of
+// which would be listed by a manifest, and the same below directories that do.
+func TestLinksDeepIntoNowhere(t *testing.T) {
+	f := newFixture(t)
+	deep := strings.Repeat("d/", 40) + "f"
+	for name, text := range map[string]string{"bad": deep, "good": strings.Repeat("e/", maxMissing) + "f"} {
+		if _, err := f.tree.Symlink(RootIno, name, text, Owner{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	problems := func() (list []string) {
+		for _, c := range f.tree.Changes() {
+			if c.Problem != "" {
+				list = append(list, c.Path)
+			}
+		}
+		return list
+	}
+	if got := problems(); len(got) != 1 || got[0] != "bad" {
+		t.Errorf("problems with %q", got)
+	}
+	f.makeDirs(deep)
+	if got := problems(); len(got) != 0 {
+		t.Errorf("problems with %q, although the directories exist", got)
+	}
+}

@@ -42,6 +42,32 @@ func newDirTable(files []File, dirs []Dir, set *pathSet) *dirTable {
 	return t
 }
 
+// checkRoom refuses a manifest whose text would be refused by readers, because its paths
+// are too long for the size of the text. Link targets do that, whose directories exist
+// nowhere else.
+func (t *dirTable) checkRoom(files []File) error {
+	var text, paths int64 // the text at least, the paths at most
+	count := func(path string) {
+		text += int64(len(path) - strings.LastIndexByte(path, '/') + len(`{"name":},`))
+		paths += int64(len(path)) + 1
+	}
+	for i := range t.dirs {
+		count(t.dirs[i].Path)
+	}
+	dirs := paths
+	for i := range files {
+		count(files[i].Path)
+		if files[i].Target != "" {
+			count(files[i].Target)
+		}
+	}
+	if paths <= pathRoom(text) {
+		return nil
+	}
+	return invalidf("nobody could read this manifest: its paths take %d MB, %d MB of them for directories, most of which only link targets name; leave out links that lead deep into directories that do not exist",
+		paths/1e6, dirs/1e6)
+}
+
 // addAncestors adds the ancestors of path. Where mayClash is set, one of them may be
 // a file or link; then only those above it are added.
 func (t *dirTable) addAncestors(path string, mayClash bool) {

@@ -52,6 +52,9 @@ func encodeV2025[P PathStyle, K Kind](w io.Writer, m *Manifest[P, K], spec strin
 		return err
 	}
 	e := encoder{out: canonjson.NewWriter(w), table: newDirTable(m.Files, m.Dirs, set)}
+	if err := e.table.checkRoom(m.Files); err != nil {
+		return err
+	}
 	e.out.Raw(`{"dirs":[`)
 	for i, d := range e.table.dirs {
 		e.comma(i)

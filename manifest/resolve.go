@@ -14,8 +14,12 @@ type expander struct {
 }
 
 func newExpander(dirs int, textSize int64) expander {
-	return expander{dirs: make([]string, 0, dirs), room: 64<<20 + 16*textSize}
+	return expander{dirs: make([]string, 0, dirs), room: pathRoom(textSize)}
 }
+
+// pathRoom returns how many bytes of paths a text of the given size may make: a short
+// text must not fill the memory.
+func pathRoom(textSize int64) int64 { return 64<<20 + 16*textSize }
 
 // addDir resolves the name of the next directory.
 func (e *expander) addDir(name string) (path string, err error) {
