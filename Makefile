@@ -11,7 +11,7 @@ VERSITYGW_VERSION := v1.8.0
 GOLANGCI_VERSION  := v2.12.2
 FUZZTIME          ?= 60s
 
-.PHONY: help build demo test race single fuzz bench lint ci clean prerequisites
+.PHONY: help build demo test race single fuzz bench plots lint ci clean prerequisites
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,8 +43,16 @@ single: prerequisites $(VERSITYGW) ## the kernel tests on one processor, where o
 fuzz: ## run each fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)
 
-bench: build ## measure whole commands, and print a table with the limits
+bench: build $(VERSITYGW) ## measure commands, then mounts (as root), and print tables with the limits
 	$(GO) run ./integration/bench -snapfs $(BIN)/snapfs
+	@if [ "$$(id -u)" = 0 ]; then $(GO) run ./integration/bench/mounts -snapfs $(BIN)/snapfs -versitygw $(VERSITYGW); \
+	else echo "only root can empty the page cache: mounts are not compared"; fi
+
+plots: build $(VERSITYGW) ## measure again what docs/performance.md plots (as root), and draw it with gnuplot
+	@command -v gnuplot >/dev/null || { echo "install gnuplot (Debian: apt install gnuplot-nox)" >&2; exit 1; }
+	$(GO) run ./integration/bench/mounts -snapfs $(BIN)/snapfs -versitygw $(VERSITYGW) -sweep requests > docs/throughput.tsv
+	$(GO) run ./integration/bench/mounts -snapfs $(BIN)/snapfs -versitygw $(VERSITYGW) -sweep latency > docs/latency.tsv
+	gnuplot integration/bench/mounts/plots.gp
 
 lint: ## static analysis
 	$(GO) vet ./...

@@ -2,7 +2,7 @@
 // S3, one after the other on one machine and one S3 server, and prints a table that a
 // person can read.
 //
-// usage: mounts [-snapfs PROGRAM] [-versitygw PROGRAM] [-size MiB] [-runs N] [-only SYSTEMS]
+// usage: mounts [-snapfs PROGRAM] [-versitygw PROGRAM] [-size MiB] [-runs N] [-only SYSTEMS] [-sweep WHAT]
 //
 // rclone and s3fs take part where they are installed. They mount plain objects; snapfs
 // mounts a store of blobs, and verifies every byte. Only ratios mean anything: times
@@ -28,6 +28,7 @@ func main() {
 	flag.StringVar(&o.versitygw, "versitygw", "versitygw", "the S3 server")
 	flag.Int64Var(&o.size, "size", 1024, "size of the large file, in MiB")
 	flag.IntVar(&o.runs, "runs", 3, "how often everything is done; the table shows medians")
+	flag.StringVar(&o.sweep, "sweep", "", "instead of the table, print how figures depend on the size of requests, or the latency of the store: requests or latency")
 	flag.StringVar(&o.only, "only", "", "comma-separated systems to measure, beside native")
 	flag.Parse()
 	if err := run(&o); err != nil {
@@ -40,7 +41,7 @@ type options struct {
 	snapfs, versitygw string
 	size              int64
 	runs              int
-	only              string
+	only, sweep       string
 }
 
 func run(o *options) error {
@@ -61,6 +62,9 @@ func run(o *options) error {
 	defer b.close()
 	if err := b.prepare(); err != nil {
 		return err
+	}
+	if o.sweep != "" {
+		return b.sweep(o.sweep)
 	}
 	results := map[string]map[string][]float64{} // by work and system
 	var names []string

@@ -27,7 +27,7 @@ const (
 )
 
 func smallPath(dir string, i int) string {
-	return filepath.Join(dir, fmt.Sprintf("d%02d", i%smallDirs), fmt.Sprintf("f%04d", i))
+	return filepath.Join(dir, fmt.Sprintf("d%02d", i*smallDirs/smallFiles), fmt.Sprintf("f%04d", i))
 }
 
 // bench holds what the systems share.

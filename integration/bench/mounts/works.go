@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	iofs "io/fs"
 	"math/rand/v2"
 	"os"
@@ -81,30 +80,13 @@ func (b *bench) sequential(dir string, v map[string]float64) error {
 		if name != "SIZE once more, in the page cache" {
 			settle()
 		}
-		took, err := readAll(filepath.Join(dir, "big"))
+		took, err := readAll(filepath.Join(dir, "big"), 1<<20)
 		if err != nil {
 			return err
 		}
 		v[name] = float64(b.size<<20) / 1e6 / took.Seconds()
 	}
 	return nil
-}
-
-func readAll(path string) (time.Duration, error) {
-	begin := time.Now()
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	buf := make([]byte, 1<<20)
-	for {
-		if _, err := f.Read(buf); err == io.EOF {
-			return time.Since(begin), nil
-		} else if err != nil {
-			return 0, err
-		}
-	}
 }
 
 // randomTime is how long random reads go on.
@@ -114,7 +96,7 @@ func (b *bench) random(dir string, v map[string]float64) error {
 	path := filepath.Join(dir, "big")
 	for i, name := range []string{"random 4 KiB, nothing cached", "random 4 KiB, in the local cache"} {
 		if i == 1 {
-			if _, err := readAll(path); err != nil {
+			if _, err := readAll(path, 1<<20); err != nil {
 				return err
 			}
 		}
