@@ -175,12 +175,15 @@ func (t *Tree) unhold(n *node) {
 // an error. It waits for the store until ctx ends.
 func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	if n := f.current(); n != nil {
-		return f.t.readNode(ctx, n, p, off)
+		got, err := f.t.readNode(ctx, n, p, off)
+		f.observe(off, got)
+		return got, err
 	}
 	n, err := f.t.readRow(ctx, uint32(f.ino), p, off)
 	if f.current() != nil { // it was changed meanwhile: what was read may be stale
 		return f.ReadAt(ctx, p, off)
 	}
+	f.observe(off, n)
 	return n, err
 }
 

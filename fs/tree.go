@@ -46,6 +46,8 @@ type Tree struct {
 	ov    *overlay  // nil when the tree is read-only
 	near  *siblings // nil when nothing can be fetched ahead
 
+	observer func(ino Ino, off, n int64) // see Observe; nil for none
+
 	// refs counts the references to base inodes; see references. It is nil in a
 	// read-only tree, where nothing is ever unlinked.
 	refs []atomic.Int64

@@ -239,7 +239,7 @@ func (p *program) commands() []*cli.Command {
 	return slices.Concat(
 		category("everyday",
 			p.snapshotCommand(), p.mountCommand(), p.statusCommand(), p.commitCommand(), p.umountCommand(),
-			p.downloadCommand(), p.diffCommand()),
+			p.downloadCommand(), p.diffCommand(), p.warmCommand()),
 		category("operations",
 			p.collectCommand(), p.hashCommand(), p.uploadCommand(), p.composeCommand(), p.filterCommand(),
 			p.subtreeCommand(), p.joinCommand(), p.partitionCommand(), p.cacheSyncCommand(), p.manifestCommand()),

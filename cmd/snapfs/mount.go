@@ -64,11 +64,16 @@ func (p *program) mount(c *cli.Context) error {
 		return reporter.Done(err)
 	}
 	resumed, err := session.Resumed()
+	replay := func() {}
+	if err == nil {
+		replay, err = traced(session)
+	}
 	if err != nil {
 		return reporter.Done(errors.Join(err, session.Close()))
 	}
 	err = mountd.Run(c.Context, session, reporter.LogPath, func(info mountd.Info) error {
 		started := mountd.Started{Info: info, Resumed: resumed}
+		replay()
 		if !inBackground {
 			p.resumed(&started)
 			p.note("mounted on %s; Ctrl-C unmounts", info.MountPoint)
@@ -78,6 +83,20 @@ func (p *program) mount(c *cli.Context) error {
 		return errors.Join(os.Chdir("/"), reporter.Ready(started))
 	})
 	return reporter.Done(err)
+}
+
+// traced begins to record a trace, if that is wanted, and returns what starts to replay
+// one.
+func traced(s *mountd.Session) (replay func(), err error) {
+	if path := s.Config.Reading.Trace; path != "" {
+		s.Record(path)
+	}
+	path := s.Config.Reading.Replay
+	if path == "" {
+		return func() {}, nil
+	}
+	touches, err := mountd.ReadTrace(path)
+	return func() { s.Replay(touches) }, err
 }
 
 // resumed tells people that they go on with what they had changed before.
@@ -145,6 +164,7 @@ func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error)
 	if cfg.Reading, err = readingOf(c); err != nil {
 		return cfg, err
 	}
+	cfg.Ask = cfg.Reading.Trace != "" // what the kernel reads by itself nobody could record
 	switch v := c.String("on-unmount"); v {
 	case "commit":
 	case "keep":

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 
+	"github.com/snapfs/snapfs/cmd/snapfs/internal/docs"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
@@ -19,6 +21,8 @@ func readingFlags() []cli.Flag {
 		&cli.StringFlag{Name: "cache-min-free", Category: "Reading", Usage: "space that the cache leaves free on its disk, like 10GiB (default: none)"},
 		&cli.StringFlag{Name: "max-memory", Category: "Reading", Usage: "limit of the memory for contents, like 256MiB (default: a tenth of the memory, 512MiB at most)"},
 		&cli.StringFlag{Name: "verify", Category: "Reading", Value: "lazy", Usage: "lazy verifies contents above 8 MiB when they are complete, strict before their first byte is served"},
+		&cli.StringFlag{Name: "trace", Category: "Reading", Usage: "record what is read first, and write it to `FILE` at the end (turns passthrough off)"},
+		&cli.StringFlag{Name: "replay", Category: "Reading", Usage: "fetch in the background what the trace in `FILE` names"},
 	}
 }
 
@@ -28,6 +32,21 @@ func readingOf(c *cli.Context) (r mountd.Reading, err error) {
 	}
 	if r.MaxMemory, err = sizeFlag(c, "max-memory"); err != nil {
 		return r, err
+	}
+	for _, f := range []struct {
+		name string
+		path *string
+	}{{"trace", &r.Trace}, {"replay", &r.Replay}} {
+		if name := c.String(f.name); name != "" {
+			if *f.path, err = filepath.Abs(name); err != nil {
+				return r, err
+			}
+		}
+	}
+	if r.Trace != "" {
+		if err := docs.CheckFile(r.Trace); err != nil {
+			return r, err
+		}
 	}
 	if least := int64(16 << 20); r.MaxMemory != 0 && r.MaxMemory < least {
 		return r, usage("--max-memory: %s are not enough to read with; the least is %s", size(r.MaxMemory), size(least))

@@ -61,6 +61,7 @@ type Unmounted struct {
 func (d *daemon) handler() http.Handler {
 	mux := http.NewServeMux()
 	handle(mux, "/v1/status", func(context.Context, struct{}) (*Status, error) { return d.status(), nil })
+	handle(mux, "/v1/config", func(context.Context, struct{}) (*Config, error) { return &d.session.Config, nil })
 	handle(mux, "/v1/commit", d.commit)
 	handle(mux, "/v1/umount", d.umount)
 	return mux
@@ -257,6 +258,19 @@ func (c *Client) Died(ctx context.Context) bool {
 func (c *Client) Status(ctx context.Context) (*Status, error) {
 	var s Status
 	return &s, c.call(ctx, "/v1/status", struct{}{}, &s)
+}
+
+// ReadingConfig asks for what a session needs that reads what the mount reads, through
+// the same cache.
+func (c *Client) ReadingConfig(ctx context.Context) (Config, error) {
+	var cfg Config
+	if err := c.call(ctx, "/v1/config", struct{}{}, &cfg); err != nil {
+		return cfg, err
+	}
+	return Config{
+		Manifests: cfg.Manifests, Store: cfg.Store, S3: cfg.S3, CacheDir: cfg.CacheDir, CacheSize: cfg.CacheSize,
+		Reading: cfg.Reading, ReadOnly: true,
+	}, nil
 }
 
 // Commit asks for a commit. Writes that are still in the page cache as mapped pages

@@ -237,6 +237,7 @@ func (d *daemon) finish(ctx context.Context) error {
 	d.mu.Lock()
 	req := d.request
 	d.mu.Unlock()
+	d.session.endTracing()
 	result, err := d.end(ctx, req)
 	d.result, d.resultE = result, err
 	close(d.finished)

@@ -27,6 +27,7 @@ func (cfg *Config) CheckPlaces() error {
 		{"store", cfg.Store, dirs.Store, "--store"},
 		{"runtime directory", "", dirs.Runtime, "XDG_RUNTIME_DIR"},
 		{"diff manifest", cfg.DiffOut, nil, "--diff-out"},
+		{"trace", cfg.Reading.Trace, nil, "--trace"},
 	} {
 		path := p.chosen
 		if path == "" && p.deflt != nil {

@@ -11,9 +11,11 @@ import (
 
 // Reading says how the contents of a mount are fetched and kept.
 type Reading struct {
-	MinFree   int64 // bytes that the cache leaves free on its file system
-	MaxMemory int64 // bytes of memory for contents; 0 for the default of the cache
-	Strict    bool  // large contents, too, are verified before their first byte is served
+	MinFree   int64  // bytes that the cache leaves free on its file system
+	MaxMemory int64  // bytes of memory for contents; 0 for the default of the cache
+	Strict    bool   // large contents, too, are verified before their first byte is served
+	Trace     string // file for a recording of what is read; "" for none
+	Replay    string // recording of what to fetch ahead; "" for none
 }
 
 // cacheOptions returns the options of the cache of s.

@@ -55,6 +55,7 @@ type Session struct {
 	BaseID  string
 	IO      *docs.IO
 	Log     zerolog.Logger
+	tracing tracing
 
 	prepared bool // the index of the base came from a file
 	warned   bool // something is odd about the manifests, which each mount shall say
