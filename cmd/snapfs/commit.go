@@ -114,9 +114,16 @@ func (p *program) runCommit(c *cli.Context, list []string, overlay string, opts 
 	return mountd.CommitOverlay(c.Context, dir, opts, p.docs(c), p.logger(false))
 }
 
+// maxListed is how many entries that were left out people get to see; scripts get all.
+const maxListed = 100
+
 // partial sets the exit code when entries were left out, and lists them.
 func (p *program) partial(done *mountd.Published) {
-	for _, problem := range done.Problems {
+	for i, problem := range done.Problems {
+		if i == maxListed {
+			p.warn("… and %s more: --json lists all", count(len(done.Problems)-i, "entry"))
+			break
+		}
 		p.warn("not committed: %s: %s", shown(problem.Path), problem.Reason)
 	}
 	if len(done.Problems) > 0 {
