@@ -3,6 +3,7 @@ package integration
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -152,9 +153,30 @@ func TestVerifyStrict(t *testing.T) {
 	w.ok("umount", "mnt")
 }
 
+// A reader waits for --io-timeout, and then gets an I/O error; what is cached can be read
+// meanwhile.
+func TestIOTimeout(t *testing.T) {
+	w, server := withServer(t)
+	w.write("tree/a", strings.Repeat("a", 10_000))
+	w.write("tree/sub/b", strings.Repeat("b", 10_000))
+	w.ok("snapshot", "tree", "--store", server.URL("Data"), "-o", "a.json")
+	w.ok("warm", "a.json", "a", "--store", server.URL("Data"))
+	w.ok("mount", "a.json", "mnt", "--store", server.URL("Data"), "--io-timeout", "2s")
+	server.Stop()
+	start := time.Now()
+	_, err := os.ReadFile(w.path("mnt/sub/b"))
+	if took := time.Since(start); !errors.Is(err, syscall.EIO) || took < time.Second || took > 30*time.Second {
+		t.Errorf("after %v: %v", took, err)
+	}
+	if w.read("mnt/a") != w.read("tree/a") {
+		t.Error("what is cached has another content")
+	}
+	w.ok("umount", "mnt")
+}
+
 func TestMountRefusesBadReadingFlags(t *testing.T) {
 	w := small(t)
-	for flag, value := range map[string]string{"--verify": "maybe", "--max-memory": "1KiB", "--cache-min-free": "much"} {
+	for flag, value := range map[string]string{"--verify": "maybe", "--max-memory": "1KiB", "--cache-min-free": "much", "--io-timeout": "1ms"} {
 		w.fails(2, []string{flag}, "mount", "a.json", "mnt", flag, value)
 	}
 	w.ok("mount", "a.json", "mnt", "--max-memory", "32MiB", "--cache-min-free", "1MiB", "--verify", "lazy")

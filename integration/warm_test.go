@@ -10,18 +10,6 @@ import (
 	"github.com/snapfs/snapfs/integration/s3server"
 )
 
-// readings is what `status --json` says about reading.
-type readings struct {
-	Requests int64 `json:"fetch_requests"`
-	Fetched  int64 `json:"fetched_bytes"`
-}
-
-func (w *world) readings(dir string) (r readings) {
-	w.t.Helper()
-	w.decode(w.ok("status", dir, "--json"), &r)
-	return r
-}
-
 // warmed is what `warm --json` says.
 type warmed struct {
 	Files   int
@@ -58,7 +46,8 @@ const (
 	readsParts = "for at in 200 0; do dd if=mnt/large bs=64k count=4 skip=$at status=none | sum; done\n"
 )
 
-// A program that was traced sends no request to the store after its trace was fetched.
+// A program that was traced needs no store after its trace was fetched. What the cache
+// fetches beyond that, on suspicion, nobody waits for.
 func TestTracedProgramNeedsNoStore(t *testing.T) {
 	w, server := plantRemote(t)
 	w.ok("mount", "a.json", "mnt", "--trace", "trace.jsonl")
@@ -76,13 +65,11 @@ func TestTracedProgramNeedsNoStore(t *testing.T) {
 		t.Errorf("a second warm fetched: %+v", v)
 	}
 	w.ok("mount", "b.json", "mnt")
+	server.Pause()
+	defer server.Resume()
 	if after := w.shell(readsFiles); after != files {
 		t.Errorf("read %q, and %q after the trace was fetched", files, after)
 	}
-	if r := w.readings("mnt"); r.Requests != 0 {
-		t.Errorf("the program sent %d requests, for %d bytes", r.Requests, r.Fetched)
-	}
-	server.Pause()
 	if after := w.shell(readsParts); after != parts {
 		t.Errorf("read %q, and %q after the trace was fetched", parts, after)
 	}
@@ -146,9 +133,6 @@ func TestWarmSelects(t *testing.T) {
 	defer server.Resume()
 	if w.shell("cmp mnt/large tree/large; cmp mnt/unread tree/unread && echo same") != "same\n" {
 		t.Error("the contents differ")
-	}
-	if r := w.readings("mnt"); r.Requests != 0 {
-		t.Errorf("the mount sent %d requests", r.Requests)
 	}
 	server.Resume()
 	w.ok("umount", "mnt")

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
+	"github.com/snapfs/snapfs/cache"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/docs"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/mountd"
 	"github.com/urfave/cli/v2"
@@ -20,6 +22,7 @@ func readingFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "cache-min-free", Category: "Reading", Usage: "space that the cache leaves free on its disk, like 10GiB (default: none)"},
 		&cli.StringFlag{Name: "max-memory", Category: "Reading", Usage: "limit of the memory for contents, like 256MiB (default: a tenth of the memory, 512MiB at most)"},
+		&cli.DurationFlag{Name: "io-timeout", Category: "Reading", Value: cache.DefaultIOTimeout, Usage: "how long a read waits for a store that makes no progress before it fails with EIO"},
 		&cli.StringFlag{Name: "verify", Category: "Reading", Value: "lazy", Usage: "lazy verifies contents above 8 MiB when they are complete, strict before their first byte is served"},
 		&cli.StringFlag{Name: "trace", Category: "Reading", Usage: "record what is read first, and write it to `FILE` at the end (turns passthrough off)"},
 		&cli.StringFlag{Name: "replay", Category: "Reading", Usage: "fetch in the background what the trace in `FILE` names"},
@@ -50,6 +53,9 @@ func readingOf(c *cli.Context) (r mountd.Reading, err error) {
 	}
 	if least := int64(16 << 20); r.MaxMemory != 0 && r.MaxMemory < least {
 		return r, usage("--max-memory: %s are not enough to read with; the least is %s", size(r.MaxMemory), size(least))
+	}
+	if r.IOTimeout = c.Duration("io-timeout"); r.IOTimeout < time.Second {
+		return r, usage("--io-timeout: %v is too short for any store; the least is 1s", r.IOTimeout)
 	}
 	switch v := c.String("verify"); v {
 	case "lazy":

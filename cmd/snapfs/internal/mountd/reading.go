@@ -3,6 +3,7 @@ package mountd
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/snapfs/snapfs/blobstore"
 	"github.com/snapfs/snapfs/cache"
@@ -11,18 +12,19 @@ import (
 
 // Reading says how the contents of a mount are fetched and kept.
 type Reading struct {
-	MinFree   int64  // bytes that the cache leaves free on its file system
-	MaxMemory int64  // bytes of memory for contents; 0 for the default of the cache
-	Strict    bool   // large contents, too, are verified before their first byte is served
-	Trace     string // file for a recording of what is read; "" for none
-	Replay    string // recording of what to fetch ahead; "" for none
+	MinFree   int64         // bytes that the cache leaves free on its file system
+	MaxMemory int64         // bytes of memory for contents; 0 for the default of the cache
+	IOTimeout time.Duration // how long a reader waits for a store without progress; 0 for the default
+	Strict    bool          // large contents, too, are verified before their first byte is served
+	Trace     string        // file for a recording of what is read; "" for none
+	Replay    string        // recording of what to fetch ahead; "" for none
 }
 
 // cacheOptions returns the options of the cache of s.
 func (s *Session) cacheOptions() cache.Options {
 	r := s.Config.Reading
 	return cache.Options{
-		Dir: s.Config.CacheDir, MaxBytes: s.Config.CacheSize, MinFree: r.MinFree, Strict: r.Strict,
+		Dir: s.Config.CacheDir, MaxBytes: s.Config.CacheSize, MinFree: r.MinFree, Strict: r.Strict, IOTimeout: r.IOTimeout,
 		MemoryBytes: r.MaxMemory / 2, FlightBytes: r.MaxMemory / 2,
 		OnProblem: func(err error) { s.Log.Error().Err(err).Msg("cache") },
 	}
