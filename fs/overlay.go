@@ -24,6 +24,7 @@ const (
 	logFile    = "log"
 	dataDir    = "data"
 	commitsDir = "commits"
+	keptDir    = "manifests"
 )
 
 // Errors of opening an overlay.
@@ -49,6 +50,8 @@ type overlay struct {
 
 	mu      sync.Mutex
 	garbage []Ino // data files to remove once the log says so durably
+
+	beforeChange func() // see Options
 
 	compactAt atomic.Int64  // size of the log at which to think of compaction
 	perNode   atomic.Int64  // bytes of a compact log for each node
@@ -89,6 +92,7 @@ func (t *Tree) openOverlay(dir string) (err error) {
 	if err = t.recover(); err == nil {
 		err = redescribe(dir, info)
 	}
+	ov.beforeChange = t.opts.BeforeChange
 	if err != nil {
 		ov.dataFD.Close()
 		return err
@@ -168,6 +172,9 @@ func (o *overlay) dataPath(ino Ino) string {
 
 // append adds one record to the log.
 func (o *overlay) append(ops ...op) error {
+	if o.beforeChange != nil {
+		o.beforeChange()
+	}
 	var b []byte
 	urgent := true
 	for _, x := range ops {

@@ -21,6 +21,7 @@ type OverlayInfo struct {
 	Version    int       `json:"version"`
 	BaseID     string    `json:"baseId"`               // names the base: an overlay made on another one is refused
 	Manifests  []string  `json:"manifests,omitempty"`  // what was mounted: the base, then the diffs
+	Hashes     []string  `json:"hashes,omitempty"`     // of the texts of the manifests
 	Store      string    `json:"store,omitempty"`      // where the contents lie
 	MountPoint string    `json:"mountPoint,omitempty"` // where it was mounted last
 	Created    time.Time `json:"created"`
@@ -83,7 +84,7 @@ func RemoveOverlay(dir string) error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if err := removeParts(dir, dataDir, commitsDir, logFile, metaFile, goneFile, lockFile); err != nil {
+	if err := removeParts(dir, dataDir, commitsDir, keptDir, logFile, metaFile, goneFile, lockFile); err != nil {
 		return err
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
@@ -97,7 +98,7 @@ func finishRemoval(dir string) error {
 	if _, err := os.Lstat(filepath.Join(dir, goneFile)); err != nil {
 		return nil
 	}
-	return removeParts(dir, dataDir, commitsDir, logFile, goneFile)
+	return removeParts(dir, dataDir, commitsDir, keptDir, logFile, goneFile)
 }
 
 // removeParts deletes parts of an overlay, in order.
@@ -132,3 +133,7 @@ func OverlayCommits(dir string) ([]string, error) {
 func CommitPath(dir string, seq int) string {
 	return filepath.Join(dir, commitsDir, fmt.Sprintf("%06d.json", seq))
 }
+
+// KeptPath returns where the overlay in dir keeps a copy of the manifest with the given
+// hash, so that it depends on no other file.
+func KeptPath(dir, hash string) string { return filepath.Join(dir, keptDir, hash+".json") }

@@ -35,6 +35,10 @@ type Options struct {
 	// Parent is what commits are compared with: the base with every diff applied
 	// that the overlay has committed. Nil means the base itself.
 	Parent *Base
+
+	// BeforeChange is called before a change is logged, for what must be in place by
+	// then. It may be called by several goroutines at the same time, and often.
+	BeforeChange func()
 }
 
 // Tree is a mounted tree. Its methods may be called by any number of goroutines;

@@ -19,10 +19,11 @@ func (p *program) mountCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "mount",
 		Usage:     "mount a manifest as a read-write directory",
-		ArgsUsage: "MANIFEST DIR",
+		ArgsUsage: "[MANIFEST] DIR",
 		Description: "Composes MANIFEST, a relative snapshot, with the diffs given, and shows the result at DIR.\n" +
 			"Contents are fetched from the store when they are read. Changes go to an overlay on local\n" +
-			"disk; `snapfs commit`, or unmounting, publishes them as a diff manifest.",
+			"disk; `snapfs commit`, or unmounting, publishes them as a diff manifest.\n" +
+			"With --overlay alone, and no MANIFEST, what that overlay was made from is mounted again.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "diff", Usage: "diff `MANIFEST` to apply, in order (repeatable)"},
 			&cli.StringFlag{Name: "cache-dir", Usage: "where fetched contents are kept (default: one for all mounts of this user)"},
@@ -147,15 +148,28 @@ func (p *program) logger(background bool) zerolog.Logger {
 
 func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error) {
 	var cfg mountd.Config
-	list, err := args(c, 2, 2)
+	overlay, err := absoluteDir(c.String("overlay"))
+	if err != nil {
+		return cfg, err
+	}
+	least := 2
+	if overlay != "" && len(c.StringSlice("diff")) == 0 {
+		least = 1
+	}
+	list, err := args(c, least, 2)
 	if err != nil {
 		return cfg, err
 	}
 	cfg = mountd.Config{
 		Store: c.String("store"), S3: s3Of(c), CacheDir: c.String("cache-dir"),
-		Overlay: c.String("overlay"), ReadOnly: c.Bool("read-only"), DiffOut: c.String("diff-out"),
+		Overlay: overlay, ReadOnly: c.Bool("read-only"), DiffOut: c.String("diff-out"),
 	}
-	if cfg.Manifests, err = absoluteManifests(slices.Concat(list[:1], c.StringSlice("diff"))); err != nil {
+	if len(list) == 1 {
+		err = cfg.Resume()
+	} else {
+		cfg.Manifests, err = absoluteManifests(slices.Concat(list[:1], c.StringSlice("diff")))
+	}
+	if err != nil {
 		return cfg, err
 	}
 	if cfg.CacheSize, err = sizeFlag(c, "cache-size"); err != nil {
@@ -183,18 +197,16 @@ func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error)
 		return cfg, err
 	}
 	options(c, &cfg)
-	for _, dir := range []*string{&cfg.Overlay, &cfg.CacheDir, &cfg.DiffOut} {
-		if *dir != "" && !strings.Contains(*dir, "://") {
-			if *dir, err = filepath.Abs(*dir); err != nil {
-				return cfg, err
-			}
+	for _, dir := range []*string{&cfg.CacheDir, &cfg.DiffOut} {
+		if *dir, err = absoluteDir(*dir); err != nil {
+			return cfg, err
 		}
 	}
 	if cfg.ReadOnly && (cfg.Overlay != "" || cfg.DiffOut != "") {
 		return cfg, usage("a read-only mount has neither --overlay nor --diff-out")
 	}
 	var warning string
-	cfg.MountPoint, warning, err = mountd.PrepareMountPoint(list[1])
+	cfg.MountPoint, warning, err = mountd.PrepareMountPoint(list[len(list)-1])
 	if warning != "" && !quiet {
 		p.warn("%s", warning)
 	}
@@ -202,6 +214,15 @@ func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error)
 		return cfg, err
 	}
 	return cfg, cfg.CheckPlaces()
+}
+
+// absoluteDir makes the name of a directory mean the same wherever it is used. "" and
+// URLs stay as they are.
+func absoluteDir(name string) (string, error) {
+	if name == "" || strings.Contains(name, "://") {
+		return name, nil
+	}
+	return filepath.Abs(name)
 }
 
 // absoluteManifests makes names mean the same wherever they are used.

@@ -50,7 +50,7 @@ func (d *IO) read(ctx context.Context, arg string, decode func(io.Reader) (*mani
 	}
 	ch := make(chan outcome, 1)
 	go func() {
-		text, err := d.open(ctx, arg)
+		text, err := d.Open(ctx, arg)
 		if err != nil {
 			ch <- outcome{nil, err}
 			return
@@ -73,8 +73,8 @@ func (d *IO) read(ctx context.Context, arg string, decode func(io.Reader) (*mani
 	}
 }
 
-// open opens the text that arg names.
-func (d *IO) open(ctx context.Context, arg string) (io.ReadCloser, error) {
+// Open opens the text that arg names.
+func (d *IO) Open(ctx context.Context, arg string) (io.ReadCloser, error) {
 	switch {
 	case arg == "-":
 		return io.NopCloser(d.Stdin), nil

@@ -176,7 +176,7 @@ var rules = []rule{
 	{manifest.ErrKind, Usage, "snapfs manifest show tells what kind a manifest is"},
 	{manifest.ErrInvalid, Invalid, "the manifest is damaged, unsafe or not one of snapfs; nothing was changed"},
 	{snapfs.ErrInUse, Busy, "unmount the other mount first, or choose another --overlay directory"},
-	{snapfs.ErrOtherBase, Conflict, ""},
+	{snapfs.ErrOtherBase, Conflict, "name no MANIFEST to mount what the overlay was made from, or choose another --overlay directory"},
 	{snapfs.ErrDamaged, Integrity, ""},
 	{blobstore.ErrNoStore, NoStore, "check the --store URL, or create the bucket or directory"},
 	{cache.ErrUntrusted, Permission, "give it to this user alone (chmod 0700), or choose another with --cache-dir"},

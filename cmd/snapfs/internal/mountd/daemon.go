@@ -72,6 +72,9 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 		return errors.Join(err, server.UnmountLazy(), session.Close())
 	}
 	go session.prepare()
+	if !session.Tree.ReadOnly() {
+		session.keeping.Go(session.keepDurably)
+	}
 	last, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
 	go d.watchSignals(ctx, served, abort)

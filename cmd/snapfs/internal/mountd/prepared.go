@@ -35,8 +35,8 @@ const (
 // identify returns the hashes of the texts of the manifests, or nil when that would take
 // as long as reading them.
 func (s *Session) identify(ctx context.Context) []string {
-	ids := make([]string, len(s.Config.Manifests))
-	for i, name := range s.Config.Manifests {
+	ids := make([]string, len(s.sources))
+	for i, name := range s.sources {
 		if name == "-" || strings.Contains(name, "://") {
 			return nil
 		}
@@ -102,7 +102,7 @@ func (s *Session) openPrepared(ctx context.Context) *fs.Base {
 	}
 	now := time.Now()
 	_ = os.Chtimes(path, now, now) // it is used: see pruneIndexes
-	s.BaseID, s.prepared = identity(ids), true
+	s.BaseID, s.hashes, s.prepared = identity(ids), ids, true
 	if len(ids) == 1 {
 		s.parentHash = manifest.Hash(ids[0])
 	}

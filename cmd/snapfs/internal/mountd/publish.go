@@ -336,7 +336,7 @@ func inlineName(hash manifest.Hash) string { return "inline-" + string(hash) + "
 
 // DiffPath returns where a commit without a named output goes: the place chosen at
 // mount time, or else beside the base manifest, with the time in the name. Beside a base
-// that the mount hides nothing can be written.
+// that the mount hides nothing can be written, nor in a directory that is gone.
 func (s *Session) DiffPath(now time.Time) (string, error) {
 	if s.Config.DiffOut != "" {
 		return s.Config.DiffOut, nil
@@ -344,7 +344,7 @@ func (s *Session) DiffPath(now time.Time) (string, error) {
 	base := s.Config.Manifests[0]
 	dir := filepath.Dir(base)
 	fromStdin, _ := dirs.Manifests() // "" without HOME: then there is no such directory either
-	if isObject(base) || s.Config.hidden || dir == fromStdin {
+	if isObject(base) || s.Config.hidden || dir == fromStdin || isMissing(dir) {
 		var err error
 		if dir, err = dirs.Diffs(); err != nil {
 			return "", err

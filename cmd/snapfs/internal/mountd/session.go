@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 
 	"github.com/rs/zerolog"
 	"github.com/snapfs/snapfs/blobstore"
@@ -18,7 +19,6 @@ import (
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/stores"
 	"github.com/snapfs/snapfs/fs"
 	"github.com/snapfs/snapfs/manifest"
-	"github.com/snapfs/snapfs/ops"
 )
 
 // Config says what to mount, and how.
@@ -42,7 +42,8 @@ type Config struct {
 	DiffOut string // where unmounting writes the diff; "" for a place beside the base
 	Keep    bool   // unmounting keeps the changes in the overlay
 
-	hidden bool // the mount hides the base, so that nothing can be written beside it
+	hidden bool     // the mount hides the base, so that nothing can be written beside it
+	hashes []string // of the manifests, when an overlay knows them
 }
 
 // Session is a tree with what it reads from. It needs no mount.
@@ -60,6 +61,12 @@ type Session struct {
 	prepared bool // the index of the base came from a file
 	warned   bool // something is odd about the manifests, which each mount shall say
 
+	sources []string        // from where the manifests are read: by themselves, or from the copies in the overlay
+	hashes  []string        // of their texts
+	texts   []io.ReadCloser // of the sources that are files
+	keep    func()          // copies them into the overlay, once
+	keeping sync.WaitGroup
+
 	parentHash manifest.Hash // of the parent of the next commit, when it is the text of one manifest
 }
 
@@ -71,6 +78,7 @@ func OpenSession(ctx context.Context, cfg Config, io *docs.IO, log zerolog.Logge
 	if err != nil {
 		return nil, err
 	}
+	s.locate()
 	base, err := s.loadBase(ctx)
 	if err != nil {
 		return nil, errors.Join(err, forget())
@@ -82,124 +90,6 @@ func OpenSession(ctx context.Context, cfg Config, io *docs.IO, log zerolog.Logge
 		return nil, errors.Join(err, s.Cache.Close())
 	}
 	return s, nil
-}
-
-// loadBase composes the manifests and indexes the result.
-func (s *Session) loadBase(ctx context.Context) (*fs.Base, error) {
-	if base := s.openPrepared(ctx); base != nil {
-		return base, nil
-	}
-	if len(s.Config.Manifests) == 1 {
-		if base, err := s.visitBase(ctx, s.Config.Manifests[0]); base != nil || err != nil {
-			return base, err
-		}
-	}
-	snapshot, ids, err := s.compose(ctx, s.Config.Manifests)
-	if err != nil {
-		return nil, err
-	}
-	s.BaseID = identity(ids)
-	if len(ids) == 1 {
-		s.parentHash = manifest.Hash(ids[0])
-	}
-	return index(s.Config.Manifests[0], snapshot)
-}
-
-// visitBase indexes a single manifest as it is read, which takes a third of the memory.
-// It returns nil when the manifest has to be in memory, or to tell what is wrong with it.
-func (s *Session) visitBase(ctx context.Context, name string) (*fs.Base, error) {
-	if name == "-" {
-		return nil, nil // it could not be read again
-	}
-	builder := fs.NewBaseBuilder()
-	doc, err := s.IO.Visit(ctx, name, builder)
-	var bad *fs.BaseError
-	switch {
-	case errors.Is(err, manifest.ErrInvalid), errors.As(err, &bad):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	m, err := asBase(name, doc)
-	if err != nil {
-		return nil, err
-	}
-	base, err := builder.Base(m.ChunkSize)
-	if err != nil {
-		return nil, nil
-	}
-	s.warn(name, doc)
-	s.BaseID, s.parentHash = string(doc.Hash), doc.Hash
-	return base, nil
-}
-
-// warn logs what is odd about a manifest.
-func (s *Session) warn(name string, doc *manifest.Document) {
-	for _, w := range doc.Warnings() {
-		s.warned = true
-		s.Log.Warn().Str("manifest", name).Msg(w)
-	}
-}
-
-// index is fs.NewBase with an error that says which manifest is at fault.
-func index(name string, m *manifest.Snapshot) (*fs.Base, error) {
-	base, err := fs.NewBase(m)
-	var bad *fs.BaseError
-	if errors.As(err, &bad) {
-		return nil, &failure.Error{
-			Code: failure.Invalid, Message: fmt.Sprintf("%s cannot be mounted: %v", name, bad), Path: bad.Path, Err: err,
-		}
-	}
-	return base, err
-}
-
-// compose returns the snapshot that a base and its diffs make, and the hash of each.
-func (s *Session) compose(ctx context.Context, names []string) (*manifest.Snapshot, []string, error) {
-	var base *manifest.Snapshot
-	var diffs []*manifest.SnapshotDiff
-	var ids []string
-	for i, name := range names {
-		doc, err := s.IO.Read(ctx, name)
-		if err != nil {
-			return nil, nil, err
-		}
-		s.warn(name, doc)
-		ids = append(ids, string(doc.Hash))
-		if i == 0 {
-			if base, err = asBase(name, doc); err != nil {
-				return nil, nil, err
-			}
-			continue
-		}
-		diff, err := manifest.As[manifest.Rel, manifest.Diff](doc)
-		if err != nil {
-			return nil, nil, failure.Named(name, err)
-		}
-		diffs = append(diffs, diff)
-	}
-	if len(diffs) == 0 {
-		return base, ids, nil
-	}
-	composed, err := ops.Compose(base, diffs...)
-	if err != nil {
-		return nil, nil, fmt.Errorf("compose %s: %w", strings.Join(names, ", "), err)
-	}
-	return composed, ids, nil
-}
-
-func asBase(name string, doc *manifest.Document) (*manifest.Snapshot, error) {
-	base, err := manifest.As[manifest.Rel, manifest.Full](doc)
-	if err == nil {
-		return base, nil
-	}
-	e := failure.Classify(failure.Named(name, err))
-	switch {
-	case doc.Manifest.IsDiff():
-		e.Hint = "name the snapshot that the diff belongs to first, and give the diff with --diff"
-	case doc.Manifest.IsAbs():
-		e.Hint = "make it relative first: snapfs subtree " + name + " PATH -o relative.json"
-	}
-	return nil, e
 }
 
 func (s *Session) openStore(ctx context.Context) error {
@@ -251,7 +141,12 @@ func (s *Session) openTree(ctx context.Context, base *fs.Base) error {
 	if err != nil {
 		return err
 	}
-	opts.Info = fs.OverlayInfo{BaseID: s.BaseID, Manifests: s.Config.Manifests, Store: s.Config.Store, Settings: extra}
+	opts.Info = fs.OverlayInfo{
+		BaseID: s.BaseID, Manifests: s.Config.Manifests, Hashes: s.hashes, Store: s.Config.Store, Settings: extra,
+	}
+	s.openSources()
+	s.keep = sync.OnceFunc(s.keepManifests)
+	opts.BeforeChange = s.keep
 	if opts.Parent, err = s.loadParent(ctx); err != nil {
 		return err
 	}
@@ -274,25 +169,6 @@ func (s *Session) chooseOverlay() error {
 	return nil
 }
 
-// loadParent returns the index of the base with the diffs that the overlay has
-// committed before, nil when there are none.
-func (s *Session) loadParent(ctx context.Context) (*fs.Base, error) {
-	commits, err := fs.OverlayCommits(s.Config.Overlay)
-	if err != nil || len(commits) == 0 {
-		return nil, err
-	}
-	info, err := fs.ReadOverlayInfo(s.Config.Overlay)
-	if err != nil || info.BaseID != s.BaseID {
-		return nil, nil // fs.New says what is wrong with it
-	}
-	parent, _, err := s.compose(ctx, append(append([]string{}, s.Config.Manifests...), commits...))
-	if err != nil {
-		return nil, err
-	}
-	s.parentHash = ""
-	return index(s.Config.Manifests[0], parent)
-}
-
 // changes is the number of changes that a commit would publish, or that cannot be
 // published.
 func (s *Session) changes() int { return len(Summarize(s.Tree.Changes())) }
@@ -305,6 +181,7 @@ func (s *Session) unpublishable() bool {
 
 // Close releases the overlay, the cache and the store.
 func (s *Session) Close() error {
+	s.keeping.Wait()
 	return errors.Join(s.Tree.Close(), s.Cache.Close())
 }
 
@@ -338,6 +215,29 @@ func ConfigOf(dir string) (Config, error) {
 	}
 	return Config{
 		Manifests: info.Manifests, Store: info.Store, S3: set.S3, CacheDir: set.CacheDir, DiffOut: set.DiffOut,
-		Overlay: dir, MountPoint: info.MountPoint,
+		Overlay: dir, MountPoint: info.MountPoint, hashes: info.Hashes,
 	}, nil
+}
+
+// Resume completes a configuration that names an overlay and no manifests with what the
+// overlay was made from. What the configuration says already stays.
+func (cfg *Config) Resume() error {
+	old, err := ConfigOf(cfg.Overlay)
+	if err != nil {
+		return err
+	}
+	cfg.Manifests, cfg.hashes = old.Manifests, old.hashes
+	if cfg.Store == "" {
+		cfg.Store = old.Store
+		if cfg.S3 == (stores.S3{}) {
+			cfg.S3 = old.S3
+		}
+	}
+	if cfg.DiffOut == "" {
+		cfg.DiffOut = old.DiffOut
+	}
+	if cfg.CacheDir == "" {
+		cfg.CacheDir = old.CacheDir
+	}
+	return nil
 }
