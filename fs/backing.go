@@ -31,18 +31,22 @@ const ampleRoom = 256 << 20
 // blobs returns the blobs of which the whole content of f consists, or nil when
 // there are other bytes in it.
 func (f *File) blobs() []manifest.Blob {
-	row := uint32(f.ino)
-	if n := f.current(); n != nil {
+	var s stored
+	if n := f.current(); n == nil {
+		s = f.t.base.stored(uint32(f.ino))
+	} else {
 		n.mu.Lock()
-		defer n.mu.Unlock()
-		row = n.file.row
-		if row == 0 || n.size != n.file.limit || n.size != f.t.base.rows[row].size || !n.file.written.Empty() {
+		below, ok := f.t.below(n.file)
+		ok = ok && n.size == n.file.limit && n.size == below.size && n.file.written.Empty()
+		n.mu.Unlock()
+		if !ok {
 			return nil
 		}
+		s = below
 	}
-	list := make([]manifest.Blob, f.t.base.blobs(row))
+	list := make([]manifest.Blob, len(s.hashes))
 	for i := range list {
-		list[i] = f.t.base.blob(row, i)
+		list[i] = s.blob(i)
 	}
 	return list
 }

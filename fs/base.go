@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"encoding/hex"
 	"slices"
 	"sort"
 	"strings"
@@ -129,20 +128,16 @@ func (b *Base) blobs(r uint32) int {
 }
 
 func (b *Base) blob(r uint32, i int) manifest.Blob {
-	x := &b.rows[r]
-	h := b.hashes[int(x.first)+i]
-	blob := manifest.Blob{Hash: manifest.Hash(hex.EncodeToString(h[:])), Size: x.size}
-	if x.chunked {
-		blob.Size = min(b.chunkSize, x.size-int64(i)*b.chunkSize)
-	}
-	return blob
+	s := b.stored(r)
+	return s.blob(i)
 }
 
 // hashList returns the hashes of the blobs of a file.
 func (b *Base) hashList(r uint32) []manifest.Hash {
-	hashes := make([]manifest.Hash, b.blobs(r))
+	s := b.stored(r)
+	hashes := make([]manifest.Hash, len(s.hashes))
 	for i := range hashes {
-		hashes[i] = b.blob(r, i).Hash
+		hashes[i] = s.blob(i).Hash
 	}
 	return hashes
 }
@@ -154,10 +149,7 @@ func (b *Base) file(r uint32, path string) manifest.File {
 		return manifest.File{Path: path, Target: b.target(r)}
 	}
 	f := manifest.File{Path: path, Size: x.size, ModTime: x.mtime, Runnable: x.runnable}
-	if !x.chunked {
-		f.Hash = b.blob(r, 0).Hash
-		return f
-	}
-	f.Chunks = b.hashList(r)
+	s := b.stored(r)
+	s.entry(&f)
 	return f
 }

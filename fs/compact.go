@@ -160,6 +160,9 @@ func (n *node) state() []op {
 		ops = append(ops, attr)
 	}
 	if f := n.file; f != nil {
+		if f.src != nil {
+			ops = append(ops, f.src.op(n.ino, n.mtime))
+		}
 		written := f.written.Ranges()
 		first := written[:min(len(written), contentExtents)]
 		ops = append(ops, &opContent{

@@ -44,6 +44,11 @@ func openData(path string) (*os.File, error) {
 // newDataFile makes a sparse data file with the size and times of n. A file of that
 // name can only be left over from a process that died before it was logged.
 func (t *Tree) newDataFile(n *node) (_ *os.File, err error) {
+	if t.ov.dropping.Load() > 0 {
+		if err := t.ov.log.Sync(); err != nil { // see Shrink
+			return nil, err
+		}
+	}
 	path := t.ov.dataPath(n.ino)
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
@@ -60,7 +65,7 @@ func (t *Tree) newDataFile(n *node) (_ *os.File, err error) {
 			return nil, err
 		}
 	}
-	if n.file.row != 0 { // a new file is about as old as its data file
+	if n.file.row != 0 || n.file.src != nil { // a new file is about as old as its data file
 		if err := stamp(file, n); err != nil {
 			return nil, err
 		}
@@ -225,30 +230,30 @@ func (t *Tree) knownHash(n *node, i, count int) manifest.Hash {
 	f := n.file
 	switch {
 	case f.hashes == nil:
-		return t.baseHash(n, i, count)
+		return t.storedHash(n, i, count)
 	case i < len(f.hashes) && (len(f.hashes) > 1) == (count > 1):
 		return f.hashes[i]
 	}
 	return ""
 }
 
-// baseHash returns the hash of chunk i when it is wholly that of the base.
-func (t *Tree) baseHash(n *node, i, count int) manifest.Hash {
+// storedHash returns the hash of chunk i when it is wholly that of the store.
+func (t *Tree) storedHash(n *node, i, count int) manifest.Hash {
 	f := n.file
-	if f.row == 0 {
+	s, ok := t.below(f)
+	if !ok {
 		return ""
 	}
-	x := &t.base.rows[f.row]
 	r := extent.Range{Off: 0, End: n.size}
 	if count > 1 {
 		r.Off = int64(i) * t.base.chunkSize
 		r.End = min(n.size, r.Off+t.base.chunkSize)
 	}
-	// The chunk must be cut alike in the base, and all of it must still show.
-	if x.chunked != (count > 1) || i >= t.base.blobs(f.row) || r.End > f.limit || f.written.Overlaps(r) {
+	// The chunk must be cut alike in the store, and all of it must still show.
+	if s.chunked != (count > 1) || i >= len(s.hashes) || r.End > f.limit || f.written.Overlaps(r) {
 		return ""
 	}
-	blob := t.base.blob(f.row, i)
+	blob := s.blob(i)
 	if blob.Size != r.Len() {
 		return ""
 	}

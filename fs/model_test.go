@@ -371,6 +371,10 @@ func (x *treeTarget) commit(t failer) {
 		t.Fatal(err)
 	}
 	x.last = parent
+	cut.Close()
+	if err := x.tree.Shrink(); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range x.tree.Changes() {
 		if c.Problem == "" {
 			t.Fatalf("a change is left after a commit: %+v", c)

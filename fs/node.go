@@ -55,6 +55,7 @@ type dirState struct {
 // fileState is the content of a regular file.
 type fileState struct {
 	row     uint32     // base file that shows through, 0 for none
+	src     *stored    // other content that does so, when row is 0
 	limit   int64      // bytes of it that are still visible
 	written extent.Set // ranges below limit that the data file overlays
 	data    bool       // the data file exists
@@ -224,7 +225,11 @@ func (t *Tree) release(n *node) {
 		n.file.f.Close()
 		n.file.f = nil
 	}
+	settled := idle && t.settled(n)
 	n.mu.Unlock()
+	if settled {
+		t.shrinkLater(n)
+	}
 	if idle {
 		t.reapUnlinked(n)
 	}

@@ -40,6 +40,7 @@ const (
 	tagDirty
 	tagCommit
 	tagState
+	tagStored
 )
 
 // opCreate makes a new inode.
@@ -259,7 +260,7 @@ func (o *opData) applyNode(n *node) {
 	}
 }
 
-// opContent sets the whole content map of a file: in the first records of a
+// opContent sets the whole content map of a file, but for an opStored: in the first records of a
 // compacted log, and when an unlinked file gets a name.
 type opContent struct {
 	ino         Ino
@@ -286,7 +287,11 @@ func (o *opContent) applyNode(n *node) {
 		return
 	}
 	n.size = o.size
-	*n.file = fileState{row: o.row, limit: o.limit, data: o.data, f: n.file.f, gen: n.file.gen + 1}
+	src := n.file.src
+	if o.row != 0 {
+		src = nil
+	}
+	*n.file = fileState{row: o.row, src: src, limit: o.limit, data: o.data, f: n.file.f, gen: n.file.gen + 1}
 	for _, r := range o.written {
 		n.file.written.Add(r)
 	}

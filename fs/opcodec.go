@@ -127,6 +127,21 @@ func (r *opReader) hashes() *opHashes {
 	return o
 }
 
+func (r *opReader) stored() *opStored {
+	o := &opStored{ino: r.ino(), size: r.int(), mtime: r.int(), chunk: r.int()}
+	n := r.uint()
+	if n > uint64(len(r.b)/16) {
+		r.fail()
+		return o
+	}
+	o.hashes = make([][16]byte, n)
+	for i := range o.hashes {
+		copy(o.hashes[i][:], r.b[i*16:])
+	}
+	r.b = r.b[n*16:]
+	return o
+}
+
 // next returns the next op, which is valid until the next call.
 func (r *opReader) next() op {
 	tag := r.b[0]
@@ -161,6 +176,8 @@ func (r *opReader) next() op {
 		return &opCommit{seq: int(r.u32())}
 	case tagState:
 		return &opState{next: r.ino(), clean: r.bool(), boot: r.string()}
+	case tagStored:
+		return r.stored()
 	}
 	r.err = fmt.Errorf("unknown operation %d: this overlay was written by a newer snapfs", tag)
 	return nil

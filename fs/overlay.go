@@ -51,6 +51,10 @@ type overlay struct {
 	mu      sync.Mutex
 	garbage []Ino // data files to remove once the log says so durably
 
+	settled   []*node      // files whose data files may not be needed any more; guarded by mu
+	shrinking sync.Mutex   // held by Shrink
+	dropping  atomic.Int64 // not 0 while the log may say less of data files than is true
+
 	beforeChange func() // see Options
 
 	compactAt atomic.Int64  // size of the log at which to think of compaction
@@ -307,6 +311,8 @@ func (t *Tree) keepTidy() {
 		case <-due:
 			ov.collect()
 			due = nil
+			// Failing is no loss: the space stays taken until the next commit.
+			_ = t.Shrink()
 		case <-ov.wake:
 			if due == nil {
 				due = time.After(garbageDelay)

@@ -24,36 +24,20 @@ type piece struct {
 func (t *Tree) pieces(n *node, r extent.Range) []piece {
 	var list []piece
 	f := n.file
+	below, _ := t.below(f)
 	r.End = min(r.End, n.size)
-	if below := (extent.Range{Off: r.Off, End: min(r.End, f.limit)}); below.Len() > 0 {
-		f.written.Split(below, func(p extent.Range, inside bool) {
+	if shown := (extent.Range{Off: r.Off, End: min(r.End, f.limit)}); shown.Len() > 0 {
+		f.written.Split(shown, func(p extent.Range, inside bool) {
 			if inside {
 				list = append(list, piece{Range: p, data: true})
 			} else {
-				list = t.appendBase(list, f.row, p)
+				list = below.pieces(list, p)
 			}
 		})
-		r.Off = below.End
+		r.Off = shown.End
 	}
 	if r.Len() > 0 {
 		list = append(list, piece{Range: r, data: f.data})
-	}
-	return list
-}
-
-// appendBase appends the runs of r in the blobs of a base file.
-func (t *Tree) appendBase(list []piece, row uint32, r extent.Range) []piece {
-	chunk := t.base.rows[row].size
-	if t.base.rows[row].chunked {
-		chunk = t.base.chunkSize
-	}
-	for r.Len() > 0 {
-		i := r.Off / chunk
-		end := min(r.End, (i+1)*chunk)
-		list = append(list, piece{
-			Range: extent.Range{Off: r.Off, End: end}, blob: t.base.blob(row, int(i)), blobOff: r.Off - i*chunk,
-		})
-		r.Off = end
 	}
 	return list
 }
@@ -139,10 +123,11 @@ func (t *Tree) readBlob(ctx context.Context, b manifest.Blob, p []byte, off int6
 
 // readRow is readNode for a base file without a node.
 func (t *Tree) readRow(ctx context.Context, row uint32, p []byte, off int64) (int, error) {
-	r := extent.Range{Off: off, End: min(off+int64(len(p)), t.base.rows[row].size)}
+	s := t.base.stored(row)
+	r := extent.Range{Off: off, End: min(off+int64(len(p)), s.size)}
 	if r.Len() <= 0 {
 		return 0, nil
 	}
-	total, _, err := t.readPieces(ctx, nil, t.appendBase(nil, row, r), p, off)
+	total, _, err := t.readPieces(ctx, nil, s.pieces(nil, r), p, off)
 	return total, err
 }

@@ -80,6 +80,11 @@ func (t *Tree) settle(fresh bool, last opState) error {
 			return err
 		}
 	}
+	for _, n := range t.nodes {
+		if t.settled(n) {
+			t.ov.settled = append(t.ov.settled, n)
+		}
+	}
 	// From here on writes to data files may leave no other record.
 	return t.log(now)
 }

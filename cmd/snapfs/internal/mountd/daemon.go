@@ -182,7 +182,14 @@ func (d *daemon) commit(ctx context.Context, opts PublishOptions) (*Published, e
 	}
 	d.publishing.Lock()
 	defer d.publishing.Unlock()
-	return d.session.Publish(ctx, opts)
+	done, err := d.session.Publish(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.session.Tree.Shrink(); err != nil {
+		d.session.Log.Warn().Err(err).Msg("what was committed stays in the overlay, too")
+	}
+	return done, nil
 }
 
 // umount answers the control socket: it unmounts, and waits for what finish does.

@@ -92,12 +92,16 @@ func (s *Session) Publish(ctx context.Context, opts PublishOptions) (*Published,
 		return nil, fmt.Errorf("upload changed contents: %w", err)
 	}
 	diff := p.diff()
-	if len(diff.Files)+len(diff.Dirs) == 0 && !opts.Force && !opts.Full && !opts.Inline {
+	nothing := len(diff.Files)+len(diff.Dirs) == 0 && !opts.Force && !opts.Full && !opts.Inline
+	// What was hashed is read from the store from now on, even if all of it was there before.
+	if !nothing || p.hashed {
+		if err := p.up.Sync(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if nothing {
 		p.out.Seconds = time.Since(start).Seconds()
 		return p.out, s.Tree.Settled(cut)
-	}
-	if err := p.up.Sync(ctx); err != nil {
-		return nil, err
 	}
 	if err := p.write(ctx, diff); err != nil {
 		return nil, err
@@ -130,8 +134,9 @@ type publication struct {
 	opts PublishOptions
 	up   *ops.Uploader
 
-	mu  sync.Mutex // guards out while uploading
-	out *Published
+	mu     sync.Mutex // guards the rest while uploading
+	out    *Published
+	hashed bool // some content was
 }
 
 // upload completes the hashes of all changed files.
@@ -184,6 +189,7 @@ func (p *publication) uploadChunks(ctx context.Context, content *fs.Content) ([]
 		}
 		hashes[i] = done.Blob.Hash
 		p.mu.Lock()
+		p.hashed = true
 		p.out.HashedBytes += chunk.Len
 		if done.Stored {
 			p.out.UploadedBlobs++
