@@ -54,6 +54,22 @@ func (d *Dir) Untouched() bool {
 	return n == nil || (len(n.dir.names) == 0 && n.dir.row != 0)
 }
 
+// Len returns about how many entries the directory has.
+func (d *Dir) Len() int {
+	d.t.mu.RLock()
+	defer d.t.mu.RUnlock()
+	n, row := d.t.nodes[d.ino], uint32(d.ino)
+	count := 0
+	if n != nil {
+		row, count = n.dir.row, len(n.dir.names)
+	}
+	if row != 0 {
+		first, end := d.t.base.children(row)
+		count += int(end - first)
+	}
+	return count
+}
+
 // Rewind makes the next Entry see the directory as it is now.
 func (d *Dir) Rewind() {
 	d.mu.Lock()
@@ -91,7 +107,10 @@ func (d *Dir) entry(i int, plus bool) (Dirent, Attr, bool) {
 	default:
 		return Dirent{}, Attr{}, false
 	}
-	if e.Ino = d.t.child(d.ino, e.Name); e.Ino == 0 {
+	if d.t.nodes[d.ino] != nil { // else it lists what the base does
+		e.Ino = d.t.child(d.ino, e.Name)
+	}
+	if e.Ino == 0 {
 		return e, Attr{}, true
 	}
 	var a Attr

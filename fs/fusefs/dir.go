@@ -12,12 +12,37 @@ func (f *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse
 	if err != nil {
 		return status(err)
 	}
-	out.Fh = f.dirs.add(dir)
+	x := &openDir{Dir: dir, huge: dir.Len() > hugeDir}
+	out.Fh = f.dirs.add(x)
+	if x.huge {
+		return fuse.OK // or nobody would ask for attributes any more
+	}
 	out.OpenFlags = fuse.FOPEN_CACHE_DIR
 	if dir.Untouched() {
 		out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
 	}
 	return fuse.OK
+}
+
+const (
+	// hugeDir is the number of entries from which on a listing is most of all the work of
+	// the kernel, which makes an inode of every entry that comes with attributes.
+	hugeDir = 200_000
+	// fullEntries is how many entries of a huge directory come with attributes in any case.
+	fullEntries = 20_000
+)
+
+// openDir is an open directory of the kernel.
+type openDir struct {
+	*fs.Dir
+	huge bool
+}
+
+// bare reports whether entry i goes without attributes: who lists a huge directory most
+// likely wants the names. Who looks at the entries is noticed, and gets the attributes
+// of all that follow, because to ask for each would take ten times as long.
+func (d *openDir) bare(f *FS, i int) bool {
+	return d.huge && i >= fullEntries && f.looked.Load() != uint64(d.Ino())
 }
 
 // ReleaseDir closes a directory.
@@ -59,7 +84,12 @@ func (f *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 
 // addPlus adds entry i. The reference that the reply makes is given back when the
 // entry does not fit.
-func (f *FS) addPlus(dir *fs.Dir, i int, off uint64, out *fuse.DirEntryList) bool {
+func (f *FS) addPlus(dir *openDir, i int, off uint64, out *fuse.DirEntryList) bool {
+	if dir.bare(f, i) {
+		x, more := dir.Entry(i)
+		return more && (x.Ino == 0 ||
+			out.AddDirLookupEntry(fuse.DirEntry{Name: x.Name, Ino: uint64(x.Ino), Mode: x.Type, Off: off}) != nil)
+	}
 	x, a, more := dir.EntryAttr(i)
 	if !more {
 		return false
@@ -78,7 +108,7 @@ func (f *FS) addPlus(dir *fs.Dir, i int, off uint64, out *fuse.DirEntryList) boo
 
 // list adds entries from offset on until one is refused: "." and ".." with dot, the
 // others, by their number and the offset behind them, with add.
-func (f *FS) list(dir *fs.Dir, offset uint64, dot func(fuse.DirEntry) bool, add func(i int, off uint64) bool) fuse.Status {
+func (f *FS) list(dir *openDir, offset uint64, dot func(fuse.DirEntry) bool, add func(i int, off uint64) bool) fuse.Status {
 	if offset == 0 {
 		dir.Rewind()
 	}
@@ -99,7 +129,7 @@ func (f *FS) list(dir *fs.Dir, offset uint64, dot func(fuse.DirEntry) bool, add 
 }
 
 // parent returns the inode number that ".." shows.
-func (f *FS) parent(dir *fs.Dir) uint64 {
+func (f *FS) parent(dir *openDir) uint64 {
 	p, err := f.tree.LookupParent(dir.Ino())
 	if err != nil {
 		return uint64(dir.Ino()) // removed: no entry will be shown anyway

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -24,12 +25,13 @@ type FS struct {
 	log   zerolog.Logger
 	conn  *fuse.Server // set by Init
 	files *handles[*openFile]
-	dirs  *handles[*fs.Dir]
+	dirs  *handles[*openDir]
 	quiet *limiter
 
 	inodes  inodes
 	aliases aliases
 	direct  passthrough
+	looked  atomic.Uint64 // directory in which a name was looked up last
 }
 
 var _ fuse.RawFileSystem = (*FS)(nil)
@@ -41,7 +43,7 @@ func New(tree *fs.Tree, log zerolog.Logger) *FS {
 		tree:          tree,
 		log:           log,
 		files:         newHandles[*openFile](),
-		dirs:          newHandles[*fs.Dir](),
+		dirs:          newHandles[*openDir](),
 		quiet:         newLimiter(),
 		inodes:        inodes{open: make(map[uint64]*inode)},
 	}
@@ -120,6 +122,7 @@ func owner(h *fuse.InHeader) fs.Owner { return fs.Owner{UID: h.Uid, GID: h.Gid} 
 // no such name.
 func (f *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	a, err := f.tree.Lookup(fs.Ino(h.NodeId), name)
+	f.looked.Store(h.NodeId)
 	if errors.Is(err, unix.ENOENT) {
 		out.EntryValid = forever
 		return fuse.OK
