@@ -38,7 +38,7 @@ func (p *program) mountCommand() *cli.Command {
 			&cli.StringFlag{Name: "uid", Usage: "owner of the entries (default: this user)"},
 			&cli.StringFlag{Name: "gid", Usage: "group of the entries (default: that of this user)"},
 			&cli.StringFlag{Name: "umask", Value: "022", Usage: "permission bits that entries lack, octal"},
-			readyFlag(),
+			metricsFlag(), readyFlag(),
 		}, readingFlags(), storeFlags()),
 		Action: p.mount,
 	}
@@ -176,6 +176,9 @@ func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error)
 		return cfg, err
 	}
 	if cfg.Reading, err = readingOf(c); err != nil {
+		return cfg, err
+	}
+	if cfg.Metrics, err = mountd.ParseMetricsAddress(c.String("metrics")); err != nil {
 		return cfg, err
 	}
 	cfg.Ask = cfg.Reading.Trace != "" // what the kernel reads by itself nobody could record

@@ -67,6 +67,10 @@ func readingOf(c *cli.Context) (r mountd.Reading, err error) {
 	return r, nil
 }
 
+func metricsFlag() cli.Flag {
+	return &cli.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDR`: a port like 127.0.0.1:9464 of the loopback interface, or unix:/PATH"}
+}
+
 // readyFlag is how supervisors learn that a mount answers.
 func readyFlag() cli.Flag {
 	return &cli.StringFlag{Name: "ready-fd", Usage: "when the mount answers, write a line to file descriptor `N` and close it"}

@@ -44,9 +44,10 @@ type MountOptions struct {
 
 // Server serves one mount.
 type Server struct {
-	dir  string
-	fs   *FS
-	fuse *fuse.Server
+	dir   string
+	fs    *FS
+	meter *metered
+	fuse  *fuse.Server
 }
 
 // Mount makes tree visible at the directory dir. The mount answers as soon as Serve
@@ -75,13 +76,14 @@ func Mount(tree *fs.Tree, dir string, opts MountOptions) (*Server, error) {
 	if opts.Ask {
 		raw.direct.off = "it is switched off"
 	}
-	server, err := fuse.NewServer(raw, "/dev/fd/"+strconv.Itoa(fd), opts.forServer())
+	meter := meter(raw)
+	server, err := fuse.NewServer(meter, "/dev/fd/"+strconv.Itoa(fd), opts.forServer())
 	if err != nil {
 		_ = detach(dir, true)
 		return nil, fmt.Errorf("mount on %s: %w", dir, err)
 	}
 	setReadAhead(dir)
-	return &Server{dir: dir, fs: raw, fuse: server}, nil
+	return &Server{dir: dir, fs: raw, meter: meter, fuse: server}, nil
 }
 
 func (o *MountOptions) forServer() *fuse.MountOptions {

@@ -193,6 +193,7 @@ var rules = []rule{
 	{unix.ENOSPC, NoSpace, "free some space and run the same command again"},
 	{unix.EDQUOT, NoSpace, "free some space and run the same command again"},
 	{unix.EBUSY, Busy, ""},
+	{unix.EADDRINUSE, Busy, "choose another port, or 0 for any that is free"},
 	{os.ErrNotExist, NotFound, ""},
 	{unix.ENOTDIR, NotFound, ""},
 	{unix.EISDIR, Conflict, ""},

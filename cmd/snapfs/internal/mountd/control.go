@@ -28,6 +28,7 @@ type Info struct {
 	Manifests  []string  `json:"manifests"`
 	Store      string    `json:"store"`
 	Log        string    `json:"log,omitempty"`
+	Metrics    string    `json:"metrics,omitempty"` // where they are served
 }
 
 // names returns the paths of the control socket and the description of the mount at

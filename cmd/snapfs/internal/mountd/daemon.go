@@ -142,17 +142,24 @@ func (d *daemon) control() (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	endMetrics, err := d.serveMetrics()
+	if err != nil {
+		_ = l.Close()
+		return nil, err
+	}
 	text, err := json.Marshal(d.info)
 	if err == nil {
 		err = renameio.WriteFile(info, text, 0o600)
 	}
 	if err != nil {
+		endMetrics()
 		_ = l.Close()
 		return nil, err
 	}
 	srv := &http.Server{Handler: d.handler(), ReadHeaderTimeout: 10 * time.Second}
 	go d.serveControl(srv, l)
 	return func() {
+		endMetrics()
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := srv.Shutdown(ctx); err != nil {

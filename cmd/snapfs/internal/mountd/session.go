@@ -29,6 +29,7 @@ type Config struct {
 	CacheDir  string // "" for the default
 	CacheSize int64  // bytes; 0 for no limit
 	Reading   Reading
+	Metrics   MetricsAddress
 	Overlay   string // directory; "" for one of its own
 	ReadOnly  bool
 

@@ -34,6 +34,8 @@ type Status struct {
 
 	CredentialsExpire *time.Time `json:"credentials_expire,omitempty"`
 
+	Figures
+
 	Changes []ChangeStatus `json:"changes"`
 }
 
@@ -73,14 +75,22 @@ func (d *daemon) status() *Status {
 		UploadedBlobs: up.Puts, UploadedBytes: up.BytesPut, CacheHits: hits(c),
 		Passthrough: Passthrough(d.server.Passthrough()), Changes: Summarize(s.Tree.Changes()),
 	}
-	if e, ok := blobstore.As[stores.Expirer](s.Store); ok {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if at, ok := e.CredentialsExpire(ctx); ok {
-			st.CredentialsExpire = &at
-		}
-	}
+	st.CredentialsExpire, st.Figures = d.credentialsExpire(), d.figures(c)
 	return st
+}
+
+// credentialsExpire returns when the credentials of the store end, nil when nobody knows.
+func (d *daemon) credentialsExpire() *time.Time {
+	e, ok := blobstore.As[stores.Expirer](d.session.Store)
+	if !ok {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if at, ok := e.CredentialsExpire(ctx); ok {
+		return &at
+	}
+	return nil
 }
 
 func hits(c cache.Stats) Hits {
