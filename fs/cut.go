@@ -235,6 +235,12 @@ func (t *Tree) Committed(c *Cut, next *Base, seq int) error {
 	if err := t.Settled(c); err != nil {
 		return err
 	}
+	return t.Rebase(next, seq)
+}
+
+// Rebase makes next what the next commit is compared with: the parent with diff number
+// seq applied. It is durable when it returns.
+func (t *Tree) Rebase(next *Base, seq int) error {
 	t.mu.Lock()
 	err := t.log(&opCommit{seq: seq})
 	if err == nil {

@@ -52,7 +52,17 @@ func (t *Tree) Open(ino Ino, flags uint32) (*File, error) {
 			return nil, err
 		}
 	}
+	f.countWriter(n, 1)
 	return f, nil
+}
+
+// countWriter counts a file that is open for writing, or no longer.
+func (f *File) countWriter(n *node, more int) {
+	if f.writable {
+		n.mu.Lock()
+		n.writers += more
+		n.mu.Unlock()
+	}
 }
 
 func (t *Tree) openRead(f *File) error {
@@ -122,6 +132,7 @@ func (t *Tree) Tmpfile(dir Ino, perm uint32, owner Owner) (*File, Attr, error) {
 func (t *Tree) opened(n *node) *File {
 	f := &File{t: t, ino: n.ino, writable: true}
 	n.hold()
+	f.countWriter(n, 1)
 	f.node.Store(n)
 	return f
 }
@@ -245,6 +256,7 @@ func (f *File) Close() {
 		if f.borrowed {
 			f.giveBack(n)
 		}
+		f.countWriter(n, -1)
 		f.t.release(n)
 	}
 	if f.referred {

@@ -36,6 +36,7 @@ type node struct {
 	file                *fileState
 	unlinked            bool // copy of len(links) == 0, for those who hold mu only
 	busy                int  // open files and running operations
+	writers             int  // files open for writing
 }
 
 // link is one name of an inode.

@@ -244,7 +244,7 @@ func (p *program) commands() []*cli.Command {
 			p.collectCommand(), p.hashCommand(), p.uploadCommand(), p.composeCommand(), p.filterCommand(),
 			p.subtreeCommand(), p.joinCommand(), p.partitionCommand(), p.cacheSyncCommand(), p.manifestCommand()),
 		category("upkeep",
-			p.overlayCommand(), p.cacheCommand(), p.storeCommand(), p.doctorCommand(), p.completionCommand(), p.manCommand(),
+			p.layerCommand(), p.overlayCommand(), p.cacheCommand(), p.storeCommand(), p.doctorCommand(), p.completionCommand(), p.manCommand(),
 			p.versionCommand()),
 	)
 }

@@ -64,6 +64,7 @@ func (d *daemon) handler() http.Handler {
 	handle(mux, "/v1/status", func(context.Context, struct{}) (*Status, error) { return d.status(), nil })
 	handle(mux, "/v1/config", func(context.Context, struct{}) (*Config, error) { return &d.session.Config, nil })
 	handle(mux, "/v1/commit", d.commit)
+	handle(mux, "/v1/layer", d.layer)
 	handle(mux, "/v1/umount", d.umount)
 	return mux
 }

@@ -240,12 +240,8 @@ func (p *publication) same(c *fs.Change) bool {
 func (p *publication) write(ctx context.Context, diff *manifest.SnapshotDiff) error {
 	s := p.s
 	parent := s.Tree.Parent().Snapshot()
-	if s.parentHash == "" {
-		text, err := docs.Encode(parent, "")
-		if err != nil {
-			return err
-		}
-		s.parentHash = manifest.Sum(text)
+	if err := s.hashParent(parent); err != nil {
+		return err
 	}
 	switch p.opts.ParentHash {
 	case "", "auto":
@@ -274,16 +270,33 @@ func (p *publication) write(ctx context.Context, diff *manifest.SnapshotDiff) er
 	return nil
 }
 
+// hashParent finds out what a diff names as its parent.
+func (s *Session) hashParent(parent *manifest.Snapshot) error {
+	if s.parentHash != "" {
+		return nil
+	}
+	text, err := docs.Encode(parent, "")
+	if err == nil {
+		s.parentHash = manifest.Sum(text)
+	}
+	return err
+}
+
+// nextCommit returns the number of the next diff that the overlay keeps.
+func (s *Session) nextCommit() (int, error) {
+	earlier, err := fs.OverlayCommits(s.Config.Overlay)
+	return max(s.Tree.Commits(), len(earlier)) + 1, err
+}
+
 // record keeps the text of the diff in the overlay, where it counts as published only
 // once it was delivered: after a crash before that, the same changes are published
 // again. After a crash behind it, they are in the parent, or are published twice.
 func (p *publication) record(text []byte, deliver func() error, next *fs.Base) error {
 	s := p.s
-	earlier, err := fs.OverlayCommits(s.Config.Overlay)
+	seq, err := s.nextCommit()
 	if err != nil {
 		return err
 	}
-	seq := max(s.Tree.Commits(), len(earlier)) + 1
 	kept := fs.CommitPath(s.Config.Overlay, seq)
 	pending := kept + ".pending"
 	if err := docs.WriteFile(pending, text); err != nil {
