@@ -155,3 +155,33 @@ func TestSecondSignalStopsTheLastCommit(t *testing.T) {
 		t.Errorf("the diff has %q", got)
 	}
 }
+
+// TestStopTimeout ends a mount that is in use by a signal: for the time that was asked for
+// it stays, then it is detached, and it ends with its last user, who loses nothing.
+func TestStopTimeout(t *testing.T) {
+	w := small(t)
+	w.fails(2, []string{"--stop-timeout"}, "mount", "a.json", "mnt", "--stop-timeout", "-1s")
+	w.ok("mount", "a.json", "mnt", "--stop-timeout", "1s", "--diff-out", "d.json")
+	pid := w.status("mnt").PID
+	f, err := os.Create(w.path("mnt/new"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	start := time.Now()
+	syscall.Kill(pid, syscall.SIGTERM)
+	eventually(t, "the mount is detached", func() bool { return !isMounted(w.path("mnt")) })
+	if took := time.Since(start); took < 900*time.Millisecond || took > 8*time.Second {
+		t.Errorf("it was detached after %v", took)
+	}
+	if _, err := f.WriteString("written afterwards"); err != nil {
+		t.Error(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the process ends", func() bool { return !alive(pid) })
+	if got := w.ok("manifest", "cat", "d.json", "new"); got != "written afterwards" {
+		t.Errorf("the diff has %q", got)
+	}
+}

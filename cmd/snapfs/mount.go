@@ -33,6 +33,7 @@ func (p *program) mountCommand() *cli.Command {
 			&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay in the foreground, log to stderr"},
 			&cli.StringFlag{Name: "diff-out", Usage: "where unmounting writes the diff `MANIFEST` (default: beside the base)"},
 			&cli.StringFlag{Name: "on-unmount", Value: "commit", Usage: "what unmounting does with changes: commit or keep"},
+			&cli.DurationFlag{Name: "stop-timeout", Value: mountd.StopTimeout, Usage: "how long SIGTERM and SIGINT wait for a busy mount before they detach it; 0s: not at all"},
 			&cli.StringSliceFlag{Name: "options", Aliases: []string{"o"}, Usage: "mount options: ro, allow_other, noexec, … (repeatable)"},
 			&cli.StringFlag{Name: "passthrough", Value: "auto", Usage: "auto lets the kernel use local files directly where it can, off never does"},
 			&cli.StringFlag{Name: "uid", Usage: "owner of the entries (default: this user)"},
@@ -182,6 +183,9 @@ func (p *program) mountConfig(c *cli.Context, quiet bool) (mountd.Config, error)
 		return cfg, err
 	}
 	cfg.Ask = cfg.Reading.Trace != "" // what the kernel reads by itself nobody could record
+	if cfg.StopTimeout = c.Duration("stop-timeout"); cfg.StopTimeout < 0 {
+		return cfg, usage("--stop-timeout: %s is negative", cfg.StopTimeout)
+	}
 	switch v := c.String("on-unmount"); v {
 	case "commit":
 	case "keep":

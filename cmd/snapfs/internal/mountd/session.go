@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/snapfs/snapfs/blobstore"
@@ -42,6 +43,8 @@ type Config struct {
 
 	DiffOut string // where unmounting writes the diff; "" for a place beside the base
 	Keep    bool   // unmounting keeps the changes in the overlay
+
+	StopTimeout time.Duration // how long a signal waits for a busy mount before it unmounts lazily
 
 	hidden bool     // the mount hides the base, so that nothing can be written beside it
 	hashes []string // of the manifests, when an overlay knows them

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// StopTimeout is how long a signal waits for a busy mount before it unmounts lazily.
+// StopTimeout is how long a signal waits for a busy mount, unless Config says otherwise,
+// before it unmounts lazily.
 const StopTimeout = 10 * time.Second
 
 // watchSignals unmounts on SIGTERM and SIGINT. The last commit is part of that, and
@@ -38,7 +39,7 @@ func (d *daemon) watchSignals(ctx context.Context, served <-chan struct{}, abort
 // unmount unmounts gracefully at first, lazily when the mount stays busy or a second
 // signal comes.
 func (d *daemon) unmount(ch <-chan os.Signal, served <-chan struct{}) {
-	lazily := time.After(StopTimeout)
+	lazily := time.After(d.session.Config.StopTimeout)
 	for {
 		err := d.server.Unmount()
 		if err == nil {
