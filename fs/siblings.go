@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/snapfs/snapfs/manifest"
 )
@@ -24,6 +25,10 @@ const (
 	maxNear   = 128      // files fetched ahead at most
 	nearBytes = 32 << 20 // bytes fetched ahead at most
 	nearFile  = 1 << 20  // of one file
+
+	// askPause is for how long the content of a file is not asked for again: finding out
+	// that it is there costs more than all the rest of opening it.
+	askPause = 5 * time.Minute
 )
 
 // siblings recognises readers that open the files of a directory in the order of their
@@ -35,7 +40,9 @@ type siblings struct {
 	to   Prefetcher
 
 	mu    sync.Mutex
-	walks []walk // most recently used first
+	walks []walk   // most recently used first
+	asked []uint64 // a bit for each row that was asked for since begun
+	begun time.Time
 }
 
 // walk is one reader.
@@ -62,13 +69,28 @@ func (s *siblings) opened(row uint32) {
 	}
 	s.mu.Lock()
 	from, end := s.observe(row)
-	s.mu.Unlock()
+	var rows []uint32
 	for r := from; r < end; r++ {
-		if s.base.rows[r].kind == rowFile && s.base.rows[r].size > 0 {
-			blob := s.base.blob(r, 0)
-			s.to.Prefetch(context.Background(), blob, 0, min(blob.Size, nearFile))
+		if s.base.rows[r].kind == rowFile && s.base.rows[r].size > 0 && s.isNew(r) {
+			rows = append(rows, r)
 		}
 	}
+	s.mu.Unlock()
+	for _, r := range rows {
+		blob := s.base.blob(r, 0)
+		s.to.Prefetch(context.Background(), blob, 0, min(blob.Size, nearFile))
+	}
+}
+
+// isNew reports whether a row was not asked for lately. It needs s.mu.
+func (s *siblings) isNew(r uint32) bool {
+	if time.Since(s.begun) > askPause {
+		s.asked, s.begun = make([]uint64, len(s.base.rows)/64+1), time.Now()
+	}
+	bit := uint64(1) << (r % 64)
+	old := s.asked[r/64]
+	s.asked[r/64] |= bit
+	return old&bit == 0
 }
 
 // observe returns the rows to fetch now. It needs s.mu.
