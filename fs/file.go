@@ -57,7 +57,7 @@ func (t *Tree) Open(ino Ino, flags uint32) (*File, error) {
 }
 
 // countWriter counts a file that is open for writing, or no longer.
-func (f *File) countWriter(n *node, more int) {
+func (f *File) countWriter(n *node, more int32) {
 	if f.writable {
 		n.mu.Lock()
 		n.writers += more

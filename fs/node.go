@@ -34,9 +34,9 @@ type node struct {
 	text                string // of a symbolic link
 	xattrs              map[string][]byte
 	file                *fileState
-	unlinked            bool // copy of len(links) == 0, for those who hold mu only
-	busy                int  // open files and running operations
-	writers             int  // files open for writing
+	unlinked            bool  // copy of len(links) == 0, for those who hold mu only
+	busy                int32 // open files and running operations
+	writers             int32 // files open for writing
 }
 
 // link is one name of an inode.
@@ -56,16 +56,15 @@ type dirState struct {
 // fileState is the content of a regular file.
 type fileState struct {
 	row     uint32     // base file that shows through, 0 for none
+	direct  int32      // how many write to the data file directly; see File.Borrow
+	data    bool       // the data file exists
 	src     *stored    // other content that does so, when row is 0
 	limit   int64      // bytes of it that are still visible
 	written extent.Set // ranges below limit that the data file overlays
-	data    bool       // the data file exists
 	f       *os.File   // the data file, open while the node is busy
 	gen     uint64     // grows when a change of content begins, and when it ends
 
-	// Of those who write to the data file directly; see File.Borrow.
-	direct int   // how many may
-	seen   int64 // change time of the data file when it was looked at last
+	seen int64 // change time of the data file when somebody wrote to it directly
 
 	// What the last commit knows of the content: one hash for each chunk, "" where
 	// the chunk has changed since. It is nil before the first commit.

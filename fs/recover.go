@@ -80,23 +80,20 @@ func (t *Tree) settle(fresh bool, last opState) error {
 			return err
 		}
 	}
-	for _, n := range t.nodes {
-		if t.settled(n) {
-			t.ov.settled = append(t.ov.settled, n)
-		}
-	}
 	// From here on writes to data files may leave no other record.
 	return t.log(now)
 }
 
-// dropUnlinked forgets the inodes that had no name when the last process ended, and
-// returns the directories among the others.
+// dropUnlinked forgets the inodes that had no name when the last process ended, notes
+// which of the others Shrink is to look at, and returns the directories among them.
 func (t *Tree) dropUnlinked() (dirs []*node) {
 	for ino, n := range t.nodes {
 		if len(n.links) == 0 {
 			delete(t.nodes, ino)
 		} else if n.dir != nil {
 			dirs = append(dirs, n)
+		} else if t.settled(n) {
+			t.ov.settled = append(t.ov.settled, n)
 		}
 	}
 	return dirs
@@ -189,6 +186,9 @@ func (t *Tree) adopt(n *node, rebooted bool) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("%w: the content of %s is missing: %s is no file", ErrDamaged, t.path(n.ino), path)
 	}
 	n.size = st.Size
 	n.mtime = st.Mtim.Nano()
