@@ -46,7 +46,7 @@ type overlay struct {
 
 	created atomic.Int64 // data files that were made
 	dirMu   sync.Mutex
-	synced  int64 // how many of them have a durable name; guarded by dirMu
+	synced  atomic.Int64 // how many of them have a durable name; written under dirMu
 
 	mu      sync.Mutex
 	garbage []Ino // data files to remove once the log says so durably
@@ -236,6 +236,11 @@ func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(er
 // sync makes the log and the names of the data files durable.
 func (o *overlay) sync() error { return both(o.log.Sync, o.syncNames) }
 
+// isSynced reports whether sync has nothing to do.
+func (o *overlay) isSynced() bool {
+	return o.synced.Load() >= o.created.Load() && o.log.IsSynced()
+}
+
 // both runs two flushes at the same time: most file systems make one of them.
 func both(a, b func() error) error {
 	done := make(chan error, 1)
@@ -249,14 +254,14 @@ func (o *overlay) syncNames() error {
 	want := o.created.Load()
 	o.dirMu.Lock()
 	defer o.dirMu.Unlock()
-	if o.synced >= want {
+	if o.synced.Load() >= want {
 		return nil
 	}
 	now := o.created.Load()
 	if err := o.dataFD.Sync(); err != nil {
 		return err
 	}
-	o.synced = now
+	o.synced.Store(now)
 	return nil
 }
 

@@ -134,6 +134,7 @@ func (r *Rewriter) swap() error {
 		return err
 	}
 	l.f.Close()
-	l.f, l.size, l.allocated, l.synced, l.broken = r.f, r.size, r.size, r.size, nil
+	l.f, l.size, l.allocated, l.broken = r.f, r.size, r.size, nil
+	l.synced.Store(r.size)
 	return nil
 }

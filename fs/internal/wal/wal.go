@@ -15,6 +15,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,8 +55,8 @@ type Log struct {
 	broken    error // set when a failed append could not be undone
 	buf       []byte
 
-	syncMu sync.Mutex // held by the goroutine that syncs for all
-	synced int64      // size that is known to be durable; guarded by syncMu
+	syncMu sync.Mutex   // held by the goroutine that syncs for all
+	synced atomic.Int64 // size that is known to be durable; written under syncMu
 }
 
 // Open opens the log at path, creating it when it does not exist, and calls replay
@@ -289,7 +290,7 @@ func (l *Log) Sync() error {
 	target := l.Size()
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
-	if l.synced >= target {
+	if l.synced.Load() >= target {
 		return nil
 	}
 	l.mu.Lock()
@@ -298,9 +299,12 @@ func (l *Log) Sync() error {
 	if err := unix.Fdatasync(int(f.Fd())); err != nil {
 		return fmt.Errorf("flush %s: %w", l.path, err)
 	}
-	l.synced = size
+	l.synced.Store(size)
 	return nil
 }
+
+// IsSynced reports whether everything that was appended is durable.
+func (l *Log) IsSynced() bool { return l.synced.Load() >= l.Size() }
 
 // Close closes the file. It does not sync.
 func (l *Log) Close() error {
