@@ -151,6 +151,9 @@ func (n *node) setUnlinked() {
 // below it. It answers nil for an inode that does not exist. It needs t.mu held for
 // writing.
 func (t *Tree) materialize(ino Ino) *node {
+	if ino == 0 {
+		return nil
+	}
 	if n := t.nodes[ino]; n != nil || !t.base.has(ino) {
 		return n
 	}

@@ -131,7 +131,7 @@ func (o *opEntry) apply(t *Tree) {
 	if p == nil || p.dir == nil {
 		return
 	}
-	if old := t.materialize(t.child(o.parent, o.name)); old != nil {
+	if old := t.materialize(t.childOf(p, o.name)); old != nil {
 		had := old.unlink(o.parent, o.name)
 		old.touch(o.when, false)
 		if had && old.dir != nil {

@@ -73,10 +73,11 @@ func (t *Tree) checkFresh() error {
 // settle completes the state that the log has left, last being its last opState.
 func (t *Tree) settle(fresh bool, last opState) error {
 	t.ov.perNode.Store(nodeBytes)
-	t.countSubdirs(t.dropUnlinked())
+	dirs, written := t.dropUnlinked()
+	t.countSubdirs(dirs)
 	now := t.stateOp(false)
 	if !fresh && !last.clean {
-		if err := t.adoptData(last.boot != now.boot); err != nil {
+		if err := t.adoptData(written, last.boot != now.boot); err != nil {
 			return err
 		}
 	}
@@ -85,18 +86,23 @@ func (t *Tree) settle(fresh bool, last opState) error {
 }
 
 // dropUnlinked forgets the inodes that had no name when the last process ended, notes
-// which of the others Shrink is to look at, and returns the directories among them.
-func (t *Tree) dropUnlinked() (dirs []*node) {
+// which of the others Shrink is to look at, and returns the directories and the files
+// with written content among them.
+func (t *Tree) dropUnlinked() (dirs, written []*node) {
 	for ino, n := range t.nodes {
-		if len(n.links) == 0 {
+		switch {
+		case len(n.links) == 0:
 			delete(t.nodes, ino)
-		} else if n.dir != nil {
+		case n.dir != nil:
 			dirs = append(dirs, n)
-		} else if t.settled(n) {
-			t.ov.settled = append(t.ov.settled, n)
+		case n.file != nil && n.file.data:
+			written = append(written, n)
+			if t.settled(n) {
+				t.ov.settled = append(t.ov.settled, n)
+			}
 		}
 	}
-	return dirs
+	return dirs, written
 }
 
 // countSubdirs counts the child directories of every directory afresh: the records
@@ -132,22 +138,20 @@ func (t *Tree) countSubdirs(dirs []*node) {
 // When the system has been started anew, and so may have lost power, what was never
 // synced may be lost in any order, and data files may be shorter than the log says,
 // or absent.
-func (t *Tree) adoptData(rebooted bool) error {
+func (t *Tree) adoptData(written []*node, rebooted bool) error {
 	found, orphans, err := t.listData()
 	if err != nil {
 		return err
 	}
-	for ino, n := range t.nodes {
-		if n.file != nil && n.file.data && !found[ino] && !rebooted {
-			return fmt.Errorf("%w: the content of %s is missing: no file %s", ErrDamaged, t.path(ino), t.ov.dataPath(ino))
+	for _, n := range written {
+		if !found[n.ino] && !rebooted {
+			return fmt.Errorf("%w: the content of %s is missing: no file %s", ErrDamaged, t.path(n.ino), t.ov.dataPath(n.ino))
 		}
 	}
-	for ino, n := range t.nodes {
-		switch {
-		case n.file == nil || !n.file.data:
-		case found[ino]:
+	for _, n := range written {
+		if found[n.ino] {
 			err = t.adopt(n, rebooted)
-		default:
+		} else {
 			err = t.forgetData(n)
 		}
 		if err != nil {

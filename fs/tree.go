@@ -177,6 +177,11 @@ func (t *Tree) child(dir Ino, name string) Ino {
 		}
 		return Ino(t.base.child(uint32(dir), name))
 	}
+	return t.childOf(n, name)
+}
+
+// childOf is child of a directory that has a node.
+func (t *Tree) childOf(n *node, name string) Ino {
 	if n.dir == nil {
 		return 0
 	}
