@@ -3,6 +3,7 @@ package integration
 import (
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -80,4 +81,53 @@ func TestOverlayCommands(t *testing.T) {
 	if got := w.read("project/good"); got != strings.Repeat("good ", 1000) {
 		t.Error("the project was touched")
 	}
+}
+
+// TestCommitShrinksTheOverlay commits and goes on: what was committed leaves the overlay,
+// files keep their inode numbers, and those that are open go on.
+func TestCommitShrinksTheOverlay(t *testing.T) {
+	w := small(t)
+	w.ok("mount", "a.json", "mnt", "--overlay", "overlay")
+	w.write("mnt/done", strings.Repeat("done ", 5000))
+	w.write("mnt/good", "changed")
+	open, err := os.OpenFile(w.path("mnt/log"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	if _, err := open.WriteString("first\n"); err != nil {
+		t.Fatal(err)
+	}
+	before := inode(t, w.path("mnt/done"))
+	w.ok("commit", "mnt", "-o", "d1.json")
+	if n := len(w.shell("ls overlay/data")); n == 0 || n > 20 {
+		t.Errorf("only the open file should be in the overlay: %s", w.shell("ls -l overlay/data"))
+	}
+	if inode(t, w.path("mnt/done")) != before {
+		t.Error("the inode number has changed")
+	}
+	if _, err := open.WriteString("second\n"); err != nil {
+		t.Fatal(err)
+	}
+	w.shell("echo more >> mnt/done")
+	w.kill("mnt")
+	w.ok("mount", "a.json", "mnt", "--overlay", "overlay")
+	if s := w.status("mnt"); strings.Join(s.lines(), ",") != "M done,M log" {
+		t.Errorf("changes after a crash: %v", s.lines())
+	}
+	w.ok("umount", "mnt", "--diff-out", "d2.json")
+	w.ok("mount", "a.json", "--diff", "d1.json", "--diff", "d2.json", "mnt")
+	if w.read("mnt/done") != strings.Repeat("done ", 5000)+"more\n" || w.read("mnt/log") != "first\nsecond\n" || w.read("mnt/good") != "changed" {
+		t.Error("the diffs do not make the tree")
+	}
+	w.ok("umount", "mnt")
+}
+
+func inode(t *testing.T, path string) uint64 {
+	t.Helper()
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
 }
