@@ -286,6 +286,7 @@ func (b *Blobs) Close() error {
 	b.mu.Unlock()
 	b.cancel()
 	b.work.Wait()
+	b.dropJoints()
 	for _, e := range b.entries {
 		e.close()
 	}

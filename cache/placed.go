@@ -166,6 +166,9 @@ func (p *placed) judge() {
 			p.mu.Unlock()
 		}
 		close(v.done)
+		if v.err == nil {
+			p.b.arrived(p.blob)
+		}
 	}()
 }
 

@@ -107,7 +107,7 @@ func table(names []string, results map[string]map[string][]float64, size int64) 
 		for _, s := range names {
 			cells = append(cells, number(median(results[x.name][s])))
 		}
-		cells = append(cells, x.judge(median(results[x.name]["native"]), median(results[x.name]["snapfs"])))
+		cells = append(cells, x.judge(results[x.name]))
 		fmt.Fprintln(w, strings.Join(cells, "\t")+"\t")
 	}
 	return w.Flush()

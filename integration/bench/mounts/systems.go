@@ -6,6 +6,7 @@ import (
 	crand "crypto/rand"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -35,6 +36,7 @@ type bench struct {
 	*options
 	dir      string
 	junk     []byte // that does not compress
+	homes    int
 	server   *exec.Cmd
 	endpoint string
 }
@@ -49,7 +51,7 @@ func (b *bench) prepare() error {
 	if _, err := crand.Read(b.junk); err != nil {
 		return err
 	}
-	for _, d := range []string{"s3", "s3/bucket", "s3/bucket/tree", "mnt", "home"} {
+	for _, d := range []string{"s3", "s3/bucket", "s3/bucket/tree", "mnt", "home0"} {
 		if err := os.Mkdir(b.path(d), 0o755); err != nil {
 			return err
 		}
@@ -177,7 +179,7 @@ func (b *bench) systems() []*system {
 // mountSnapfs mounts the snapshot with an empty cache.
 func mountSnapfs(flags ...string) func(*bench) (*mounted, error) {
 	return func(b *bench) (*mounted, error) {
-		if err := os.RemoveAll(b.path("home")); err != nil {
+		if err := b.newHome(); err != nil {
 			return nil, err
 		}
 		args := append([]string{"mount", b.path("tree.json"), b.path("mnt"), "--on-unmount", "keep", "-q"}, flags...)
@@ -185,7 +187,7 @@ func mountSnapfs(flags ...string) func(*bench) (*mounted, error) {
 			return nil, err
 		}
 		return &mounted{dir: b.path("mnt"), pid: pidOf("mount " + b.path("tree.json")), end: func() error {
-			return errors.Join(b.snapfsRun("umount", b.path("mnt"), "--no-commit", "-q"), os.RemoveAll(b.path("home")))
+			return errors.Join(b.snapfsRun("umount", b.path("mnt"), "--no-commit", "-q"), b.emptyHome())
 		}}, nil
 	}
 }
@@ -206,8 +208,31 @@ func (b *bench) snapfsRun(args ...string) error {
 
 func (b *bench) environ() []string {
 	return append(os.Environ(), "AWS_ACCESS_KEY_ID="+accessKey, "AWS_SECRET_ACCESS_KEY="+secretKey,
-		"HOME="+b.path("home"), "XDG_CACHE_HOME="+b.path("home", "cache"), "XDG_DATA_HOME="+b.path("home", "data"),
-		"XDG_STATE_HOME="+b.path("home", "state"), "XDG_RUNTIME_DIR="+b.path("home"))
+		"HOME="+b.home(), "XDG_CACHE_HOME="+b.home("cache"), "XDG_DATA_HOME="+b.home("data"),
+		"XDG_STATE_HOME="+b.home("state"), "XDG_RUNTIME_DIR="+b.home())
+}
+
+// home is the home directory of the present mount.
+func (b *bench) home(parts ...string) string {
+	return b.path(append([]string{fmt.Sprintf("home%d", b.homes)}, parts...)...)
+}
+
+// newHome makes a home directory in which nothing is cached.
+func (b *bench) newHome() error {
+	b.homes++
+	return os.Mkdir(b.home(), 0o755)
+}
+
+// emptyHome frees the space of the home directory. It deletes no file: ext4 is slow to
+// make files where many were deleted within the last minute, and that is nothing to
+// measure.
+func (b *bench) emptyHome() error {
+	return filepath.WalkDir(b.home(), func(path string, d iofs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		return os.Truncate(path, 0)
+	})
 }
 
 // pidOf returns the youngest process whose command line holds text.
@@ -221,28 +246,31 @@ func pidOf(text string) int {
 }
 
 func mountRclone(b *bench) (*mounted, error) {
+	if err := b.newHome(); err != nil {
+		return nil, err
+	}
 	cmd := exec.Command("rclone", "mount", ":s3:bucket/tree", b.path("mnt"), "--vfs-cache-mode", "full",
-		"--cache-dir", b.path("home", "rclone"), "--s3-provider", "Other", "--s3-endpoint", b.endpoint, "--config", "/dev/null")
+		"--cache-dir", b.home("rclone"), "--s3-provider", "Other", "--s3-endpoint", b.endpoint, "--config", "/dev/null")
 	cmd.Env = append(b.environ(), "RCLONE_S3_ENV_AUTH=true")
 	cmd.Env = slices.DeleteFunc(cmd.Env, func(e string) bool { return strings.HasPrefix(e, "AWS_CA_BUNDLE=") }) // not for HTTP
 	return b.serve(cmd)
 }
 
 func mountS3fs(b *bench) (*mounted, error) {
-	if err := os.MkdirAll(b.path("home", "s3fs"), 0o755); err != nil {
+	if err := b.newHome(); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(b.home("s3fs"), 0o755); err != nil {
 		return nil, err
 	}
 	cmd := exec.Command("s3fs", "bucket:/tree", b.path("mnt"), "-f", "-o", "url="+b.endpoint, "-o", "use_path_request_style",
-		"-o", "use_cache="+b.path("home", "s3fs"))
+		"-o", "use_cache="+b.home("s3fs"))
 	cmd.Env = b.environ()
 	return b.serve(cmd)
 }
 
 // serve starts the server of a mount and waits for the mount.
 func (b *bench) serve(cmd *exec.Cmd) (*mounted, error) {
-	if err := os.MkdirAll(b.path("home"), 0o755); err != nil {
-		return nil, err
-	}
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
@@ -254,7 +282,7 @@ func (b *bench) serve(cmd *exec.Cmd) (*mounted, error) {
 			return &mounted{dir: b.path("mnt"), pid: cmd.Process.Pid, end: func() error {
 				err := exec.Command("umount", b.path("mnt")).Run()
 				_ = cmd.Wait()
-				return errors.Join(err, os.RemoveAll(b.path("home")))
+				return errors.Join(err, b.emptyHome())
 			}}, nil
 		}
 		time.Sleep(50 * time.Millisecond)

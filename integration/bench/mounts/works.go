@@ -13,34 +13,38 @@ import (
 // work is a line of the table.
 type work struct {
 	name, unit string
-	// factor is what snapfs must reach, as a multiple of native; 0 for none.
+	// factor is what snapfs must reach, as a multiple of the system to; 0 for none.
 	factor float64
+	to     string
 	// most is what snapfs must not exceed; 0 for none.
 	most float64
 }
 
-// works are what is measured. The factors come from the measurements of other mounts,
-// relative to the local file system, on one machine (docs/performance.md).
+// works are what is measured. The limits are those of docs/performance.md. Some are
+// multiples of mountpoint-s3, which is not measured here: it was measured together with
+// rclone, and is taken to be as much faster or slower than that here as it was there.
 var works = []work{
-	{name: "SIZE, nothing cached", unit: "MB/s", factor: 0.48},
-	{name: "SIZE again, not in the page cache", unit: "MB/s", factor: 0.95},
+	{name: "SIZE, nothing cached", unit: "MB/s", factor: 1.5 * 500 / 525, to: "rclone"},
+	{name: "SIZE again, not in the page cache", unit: "MB/s", factor: 0.95, to: "native"},
 	{name: "SIZE once more, in the page cache", unit: "MB/s"},
-	{name: "random 4 KiB, nothing cached", unit: "1/s", factor: 0.69},
-	{name: "random 4 KiB, in the local cache", unit: "1/s", factor: 0.95},
+	{name: "random 4 KiB, nothing cached", unit: "1/s", factor: 5 * 2.9 / 11, to: "rclone"},
+	{name: "random 4 KiB, in the local cache", unit: "1/s", factor: 0.95, to: "native"},
 	{name: "5 000 files of 16 KiB, nothing cached", unit: "µs", most: 250},
 	{name: "5 000 files of 16 KiB again", unit: "µs", most: 60},
 	{name: "find -size over 5 100 entries", unit: "s", most: 0.1},
-	{name: "write SIZE and fsync", unit: "MB/s", factor: 0.8},
+	{name: "write SIZE and fsync", unit: "MB/s", factor: 0.8, to: "native"},
 	{name: "write 1 000 files of 16 KiB", unit: "µs", most: 150},
 	{name: "peak memory", unit: "MB", most: 150},
 }
 
-func (w *work) judge(native, snapfs float64) string {
+// judge compares the figures of one work, by system, with the limit.
+func (w *work) judge(figures map[string][]float64) string {
+	snapfs, other := median(figures["snapfs"]), median(figures[w.to])
 	switch {
-	case snapfs == 0:
+	case snapfs == 0, w.factor > 0 && other == 0:
 		return "–"
 	case w.factor > 0:
-		return fmt.Sprintf("≥ %.2f × native: %.2f %s", w.factor, snapfs/native, passed(snapfs >= w.factor*native))
+		return fmt.Sprintf("≥ %.2f × %s: %.2f %s", w.factor, w.to, snapfs/other, passed(snapfs >= w.factor*other))
 	case w.most > 0:
 		return fmt.Sprintf("≤ %v %s", w.most, passed(snapfs <= w.most))
 	}
@@ -175,6 +179,9 @@ func (b *bench) write(dir string, v map[string]float64) error {
 		}
 	}
 	v["write 1 000 files of 16 KiB"] = float64(time.Since(begin).Microseconds()) / 1000
+	if dir == b.path("mnt") {
+		return nil // it goes with the mount
+	}
 	return errors.Join(os.RemoveAll(sub), os.Remove(filepath.Join(dir, "written")))
 }
 
