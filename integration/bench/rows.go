@@ -131,14 +131,18 @@ func mountMillion(b *bench) (measure, error) {
 	if err != nil {
 		return m, err
 	}
-	if m.memory, err = b.peak(); err != nil {
+	pid, err := b.pid()
+	if err == nil {
+		m.memory, err = peak(pid)
+	}
+	if err != nil {
 		return m, err
 	}
 	return m, b.command("umount", "mnt").Run()
 }
 
-// peak returns the peak memory of the process of the mount, in bytes.
-func (b *bench) peak() (n int64, err error) {
+// pid returns the process of the mount.
+func (b *bench) pid() (int, error) {
 	out, err := b.command("status", "mnt", "--json").Output()
 	if err != nil {
 		return 0, err
@@ -146,10 +150,13 @@ func (b *bench) peak() (n int64, err error) {
 	var status struct {
 		PID int `json:"pid"`
 	}
-	if err := json.Unmarshal(out, &status); err != nil {
-		return 0, err
-	}
-	proc, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", status.PID))
+	err = json.Unmarshal(out, &status)
+	return status.PID, err
+}
+
+// peak returns the peak memory of a process, in bytes.
+func peak(pid int) (n int64, err error) {
+	proc, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
