@@ -131,3 +131,29 @@ func inode(t *testing.T, path string) uint64 {
 	}
 	return st.Ino
 }
+
+// TestCommittedContentIsNotFetched commits to a bucket and reads what was written from a
+// new mount, with the overlay gone from it: the cache has it.
+func TestCommittedContentIsNotFetched(t *testing.T) {
+	w, server := withServer(t)
+	w.env = append(w.env, "SNAPFS_STORE=s3://"+server.Bucket+"/p?path-style=1&endpoint="+server.Endpoint)
+	content := strings.Repeat("0123456789abcdef", 1<<20)
+	w.write("project/old", "old")
+	w.ok("snapshot", "project", "-o", "base.json")
+	w.ok("mount", "base.json", "mnt", "--overlay", "overlay")
+	w.write("mnt/large", content)
+	w.write("mnt/small", "small")
+	w.ok("commit", "mnt", "-o", "d.json")
+	if left := w.shell("ls overlay/data"); left != "" {
+		t.Errorf("left in the overlay: %s", left)
+	}
+	w.kill("mnt")
+	w.ok("mount", "base.json", "mnt", "--overlay", "overlay")
+	if w.read("mnt/large") != content || w.read("mnt/small") != "small" {
+		t.Error("the contents differ")
+	}
+	if s := w.status("mnt"); s.FetchedBytes != 0 {
+		t.Errorf("%d bytes were fetched", s.FetchedBytes)
+	}
+	w.ok("umount", "mnt")
+}
