@@ -50,6 +50,9 @@
 // verified; without it (after a power loss, or put there by another tool) they are
 // verified before the first byte is served.
 //
+// What a mount has written and committed is adopted: copied from the overlay into the
+// directory, and verified, so that it is not fetched back.
+//
 // # Layout of the directory
 //
 //	<hash>.xxh128              a complete, verified blob, mode 0444, installed by rename
