@@ -23,10 +23,8 @@ const WholeBlob int64 = 8 << 20
 
 // Defaults of Options.
 const (
-	DefaultMemoryBytes = 64 << 20
-	DefaultFlightBytes = 64 << 20
-	DefaultRequests    = 64
-	DefaultIOTimeout   = 5 * time.Minute
+	DefaultRequests  = 64
+	DefaultIOTimeout = 5 * time.Minute
 )
 
 // maxIdle is how many blobs that nobody reads are kept open.
@@ -44,12 +42,10 @@ type Options struct {
 	MaxBytes int64
 	// MinFree is how many bytes of the file system of Dir are left free.
 	MinFree int64
-	// MemoryBytes limits the memory for blocks that were read lately, in bytes;
-	// 0: DefaultMemoryBytes.
-	MemoryBytes int64
-	// FlightBytes limits the memory for transfers under way, in bytes;
-	// 0: DefaultFlightBytes. Half of it may serve read-ahead.
-	FlightBytes int64
+	// MaxMemory limits the memory for contents, in bytes; 0: DefaultMaxMemory(). Half of
+	// it serves transfers under way, and half of that read-ahead; the rest holds what
+	// finds no room on the disk. Transfers need 16 MiB, whatever it says.
+	MaxMemory int64
 	// Requests limits the requests to the store in flight; 0: DefaultRequests.
 	Requests int
 	// IOTimeout is how long a reader waits for the store without seeing progress before
@@ -109,7 +105,7 @@ func Open(store blobstore.Store, opts Options) (*Blobs, error) {
 		return nil, fmt.Errorf("open blob cache: %w", err)
 	}
 	memory, err := ristretto.NewCache(&ristretto.Config[string, []byte]{
-		NumCounters: max(1024, 10*opts.MemoryBytes/(16<<10)), MaxCost: opts.MemoryBytes, BufferItems: 64,
+		NumCounters: max(1024, 10*opts.MaxMemory/(64<<10)), MaxCost: opts.MaxMemory / 4, BufferItems: 64,
 	})
 	if err != nil {
 		books.f.Close()
@@ -117,7 +113,7 @@ func Open(store blobstore.Store, opts Options) (*Blobs, error) {
 	}
 	b := &Blobs{
 		store: store, opts: opts, dir: d, memory: memory, patience: lockPatience,
-		residents: &residents{max: opts.MemoryBytes / 2},
+		residents: &residents{max: opts.MaxMemory / 4},
 		entries:   map[manifest.Blob]*entry{},
 		buffers:   sync.Pool{New: func() any { return new([blockSize]byte) }},
 	}
@@ -136,13 +132,9 @@ func Open(store blobstore.Store, opts Options) (*Blobs, error) {
 }
 
 func (o Options) withDefaults() Options {
-	if o.MemoryBytes <= 0 {
-		o.MemoryBytes = DefaultMemoryBytes
+	if o.MaxMemory <= 0 {
+		o.MaxMemory = DefaultMaxMemory()
 	}
-	if o.FlightBytes <= 0 {
-		o.FlightBytes = DefaultFlightBytes
-	}
-	o.FlightBytes = max(o.FlightBytes, 2*maxFetch)
 	if o.Requests <= 0 {
 		o.Requests = DefaultRequests
 	}
@@ -151,6 +143,19 @@ func (o Options) withDefaults() Options {
 	}
 	return o
 }
+
+// DefaultMaxMemory returns a tenth of the memory of the machine, but at most 512 MiB.
+func DefaultMaxMemory() int64 {
+	const most = 512 << 20
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return most
+	}
+	return int64(min(uint64(info.Totalram)*uint64(info.Unit)/10, most))
+}
+
+// flightBytes returns how much memory transfers under way may take.
+func (o Options) flightBytes() int64 { return max(o.MaxMemory/2, 2*maxFetch) }
 
 // filesOn returns the files of a directory store that is on device dev, or nil.
 func filesOn(store blobstore.Store, dev uint64) blobstore.Files {

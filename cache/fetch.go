@@ -41,8 +41,8 @@ func newFetcher(store blobstore.Store, o Options, stats *counters) *fetcher {
 	return &fetcher{
 		store:    store,
 		requests: semaphore.NewWeighted(int64(o.Requests)),
-		bytes:    semaphore.NewWeighted(o.FlightBytes),
-		ahead:    semaphore.NewWeighted(o.FlightBytes / 2),
+		bytes:    semaphore.NewWeighted(o.flightBytes()),
+		ahead:    semaphore.NewWeighted(o.flightBytes() / 2),
 		stats:    stats,
 	}
 }

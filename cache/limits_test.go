@@ -50,7 +50,7 @@ func occupied(t testing.TB, dir string) (n int64) {
 
 func TestTheLimitHolds(t *testing.T) {
 	const limit = 4 << 20
-	f := newFixture(t, Options{MaxBytes: limit, MemoryBytes: 1 << 20})
+	f := newFixture(t, Options{MaxBytes: limit, MaxMemory: 4 << 20})
 	var blobs []readerAt
 	var contents [][]byte
 	for i := range 60 {
@@ -146,7 +146,7 @@ func TestWhatIsOpenIsNotEvicted(t *testing.T) {
 
 func TestABlobLargerThanTheLimitIsRead(t *testing.T) {
 	data, blob := content(20<<20, 51)
-	f := newFixture(t, Options{MaxBytes: 5 << 20, MemoryBytes: 16 << 20}, data)
+	f := newFixture(t, Options{MaxBytes: 5 << 20, MaxMemory: 64 << 20}, data)
 	mustReadAll(t, f.Blobs, blob, data)
 	settled(t, f.Blobs)
 	if got := occupied(t, f.dir); got > 5<<20 {
@@ -207,7 +207,7 @@ func TestFullDiskFailsNoRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	var reported []error
-	f := newFixture(t, Options{Dir: dir, MemoryBytes: 32 << 20, OnProblem: func(err error) { reported = append(reported, err) }})
+	f := newFixture(t, Options{Dir: dir, MaxMemory: 128 << 20, OnProblem: func(err error) { reported = append(reported, err) }})
 	t.Cleanup(func() { f.Close() })
 	large, largeBlob := content(20<<20, 52)
 	put(t, f.store, large)

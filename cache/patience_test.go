@@ -81,17 +81,17 @@ func TestReadersGiveUpEachAfterTheirOwnTime(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			data, blob := content(size, 92)
-			f := newFixture(t, Options{IOTimeout: time.Second}, data)
+			f := newFixture(t, Options{IOTimeout: 2 * time.Second}, data)
 			f.store.Inject(faulty.Fault{Op: faulty.Open, Times: faulty.Always, Err: blobstore.ErrUnavailable})
 			second := make(chan error, 1)
-			time.AfterFunc(700*time.Millisecond, func() {
+			time.AfterFunc(1900*time.Millisecond, func() {
 				_, err := f.ReadBlobAt(context.Background(), blob, make([]byte, 10), 0)
 				second <- err
 			})
 			start := time.Now()
 			_, err := f.ReadBlobAt(t.Context(), blob, make([]byte, 10), 0)
-			if took := time.Since(start); !errors.Is(err, ErrTimeout) || !errors.Is(err, blobstore.ErrUnavailable) || took < time.Second {
-				t.Errorf("err = %v after %v; want ErrTimeout after 1 s", err, took)
+			if took := time.Since(start); !errors.Is(err, ErrTimeout) || !errors.Is(err, blobstore.ErrUnavailable) || took < 2*time.Second {
+				t.Errorf("err = %v after %v; want ErrTimeout after 2 s", err, took)
 			}
 			f.store.Heal()
 			if err := <-second; err != nil {

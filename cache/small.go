@@ -99,7 +99,6 @@ func (s *small) run(ctx context.Context, fl *flight) {
 	}
 	fl.begin(got.data)
 	fl.land(len(got.data))
-	s.b.memory.Set(string(s.key), got.data, int64(len(got.data)))
 	if got.f == nil {
 		got.f = s.persist(got.data)
 	}
@@ -129,6 +128,7 @@ func (s *small) displace(fl *flight) {
 	defer s.mu.Unlock()
 	if s.fl == fl {
 		s.fl = nil
+		s.b.memory.Set(string(s.key), fl.bytes(), s.blob.Size)
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 // directory, with readers that give up and a store that fails in every way: what is read
 // without an error must be right, and everything must recover at once.
 func TestReadersUnderFaults(t *testing.T) {
-	f := newFixture(t, Options{MaxBytes: 40 << 20, MemoryBytes: 4 << 20})
-	caches := []*Blobs{f.Blobs, open(t, f.store, Options{Dir: f.dir, MaxBytes: 40 << 20, MemoryBytes: 4 << 20})}
+	f := newFixture(t, Options{MaxBytes: 40 << 20, MaxMemory: 16 << 20})
+	caches := []*Blobs{f.Blobs, open(t, f.store, Options{Dir: f.dir, MaxBytes: 40 << 20, MaxMemory: 16 << 20})}
 	var contents [][]byte
 	var blobs []readerAt
 	for i, size := range []int{1, 4096, 20_000, 300 << 10, int(WholeBlob), 9 << 20, 12<<20 + 3, 25 << 20} {

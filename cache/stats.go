@@ -147,7 +147,7 @@ func (b *Blobs) Stats() Stats {
 		EvictedBytes:    c.evictedBytes.Load(),
 		InFlight:        c.inFlight.Load(),
 		MemoryBytes:     c.flightBytes.Load() + b.residents.bytes() + b.memoryCost(),
-		MemoryLimit:     b.opts.FlightBytes + b.opts.MemoryBytes + b.residents.max,
+		MemoryLimit:     max(b.opts.MaxMemory, b.opts.flightBytes()+b.opts.MaxMemory/2),
 	}
 }
 
@@ -163,4 +163,4 @@ func (b *Blobs) retries() map[string]int64 {
 }
 
 // memoryCost returns how many bytes the memory cache holds.
-func (b *Blobs) memoryCost() int64 { return b.opts.MemoryBytes - b.memory.RemainingCost() }
+func (b *Blobs) memoryCost() int64 { return b.memory.MaxCost() - b.memory.RemainingCost() }

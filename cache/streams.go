@@ -6,7 +6,7 @@ package cache
 const (
 	firstFetch = 1 << 20
 	maxFetch   = 8 << 20
-	maxAhead   = 32 << 20
+	maxAhead   = 64 << 20
 	maxStreams = 8 // interleaved sequential readers recognised in one blob
 	scattered  = 4 // jumps in a row after which a reader counts as random
 	// slack is how far behind the expected offset a read still belongs to a stream:

@@ -25,7 +25,7 @@ func (s *Session) cacheOptions() cache.Options {
 	r := s.Config.Reading
 	return cache.Options{
 		Dir: s.Config.CacheDir, MaxBytes: s.Config.CacheSize, MinFree: r.MinFree, Strict: r.Strict, IOTimeout: r.IOTimeout,
-		MemoryBytes: r.MaxMemory / 2, FlightBytes: r.MaxMemory / 2,
+		MaxMemory: r.MaxMemory,
 		OnProblem: func(err error) { s.Log.Error().Err(err).Msg("cache") },
 	}
 }
