@@ -40,7 +40,8 @@ type Options struct {
 	Dir string
 	// MaxBytes limits what the blobs in Dir occupy, over all processes; 0: no limit.
 	MaxBytes int64
-	// MinFree is how many bytes of the file system of Dir are left free.
+	// MinFree is how many bytes of the file system of Dir are left free; 0: 1 GiB, or 5 %
+	// of a file system below 20 GiB. Below 0 all may be used.
 	MinFree int64
 	// MaxMemory limits the memory for contents, in bytes; 0: DefaultMaxMemory(). Half of
 	// it serves transfers under way, and half of that read-ahead; the rest holds what
@@ -58,7 +59,7 @@ type Options struct {
 	// are on one file system. By default such blobs are read in place.
 	CopyLocal bool
 	// OnProblem is called for what an operator should know and no read reports: a
-	// content that does not match its hash, a cache directory that cannot be
+	// content that does not match its hash (*WrongContent), a cache directory that cannot be
 	// written. It is called from any goroutine and must not call the cache.
 	OnProblem func(error)
 }
@@ -122,7 +123,7 @@ func Open(store blobstore.Store, opts Options) (*Blobs, error) {
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.fetch = newFetcher(store, opts, &b.stats)
-	b.space = &space{dir: d, ledger: books, max: opts.MaxBytes, minFree: opts.MinFree, stats: &b.stats, release: b.dropIdle}
+	b.space = &space{dir: d, ledger: books, max: opts.MaxBytes, minFree: opts.minFree(), stats: &b.stats, release: b.dropIdle}
 	b.work.Add(1)
 	go func() {
 		defer b.work.Done()
@@ -142,6 +143,15 @@ func (o Options) withDefaults() Options {
 		o.IOTimeout = DefaultIOTimeout
 	}
 	return o
+}
+
+// minFree returns MinFree, or what stands for 0.
+func (o Options) minFree() int64 {
+	var st unix.Statfs_t
+	if o.MinFree != 0 || unix.Statfs(o.Dir, &st) != nil {
+		return o.MinFree
+	}
+	return min(1<<30, int64(st.Blocks)*st.Bsize/20)
 }
 
 // DefaultMaxMemory returns a tenth of the memory of the machine, but at most 512 MiB.
@@ -332,10 +342,23 @@ func (b *Blobs) openInPlace(key blobstore.Key) (*os.File, bool) {
 	return f, true
 }
 
-// mismatch notes that content was found wrong.
-func (b *Blobs) mismatch(err error) {
+// WrongContent is the error that OnProblem is called with when a content was found
+// wrong, wherever it lay. Bytes of a large blob may have been served before.
+type WrongContent struct {
+	Hash manifest.Hash // that the blob should have
+	Err  error         // wraps blobstore.ErrMismatch
+}
+
+// Error implements error.
+func (w *WrongContent) Error() string { return w.Err.Error() }
+
+// Unwrap returns what was found.
+func (w *WrongContent) Unwrap() error { return w.Err }
+
+// mismatch notes that the content of a blob was found wrong.
+func (b *Blobs) mismatch(hash manifest.Hash, err error) {
 	b.stats.mismatches.Add(1)
-	b.problem(err)
+	b.problem(&WrongContent{hash, err})
 }
 
 // diskError notes that the cache directory could not be written.

@@ -69,6 +69,11 @@ func TestSmallBlobIsNeverServedWrong(t *testing.T) {
 			if got := len(f.store.Calls()) - 1; got != 2 { // one was the Put
 				t.Errorf("%d requests, want 2: fetched once more", got)
 			}
+			for _, err := range reported {
+				if wrong := new(WrongContent); !errors.As(err, &wrong) || wrong.Hash != blob.Hash {
+					t.Errorf("reported %v without the hash of the blob", err)
+				}
+			}
 			if got := f.Stats().Mismatches; got != 2 || len(reported) != 2 {
 				t.Errorf("%d mismatches counted, %d reported; want 2", got, len(reported))
 			}

@@ -207,7 +207,7 @@ func TestFullDiskFailsNoRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	var reported []error
-	f := newFixture(t, Options{Dir: dir, MaxMemory: 128 << 20, OnProblem: func(err error) { reported = append(reported, err) }})
+	f := newFixture(t, Options{Dir: dir, MinFree: -1, MaxMemory: 128 << 20, OnProblem: func(err error) { reported = append(reported, err) }})
 	t.Cleanup(func() { f.Close() })
 	large, largeBlob := content(20<<20, 52)
 	put(t, f.store, large)

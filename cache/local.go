@@ -99,7 +99,7 @@ func (l *large) openFull() *os.File {
 	}
 	if err := checkFile(f, l.blob); err != nil {
 		f.Close()
-		l.b.mismatch(fmt.Errorf("cached blob was damaged and is fetched again: %w", err))
+		l.b.mismatch(l.blob.Hash, fmt.Errorf("cached blob was damaged and is fetched again: %w", err))
 		l.b.space.removeBlob(l.key, l.blob.Size)
 		return nil
 	}

@@ -101,7 +101,7 @@ func newPlaced(b *Blobs, e *entry, f *os.File) *placed {
 	id, err := idOf(f)
 	if err == nil && id.size != e.blob.Size {
 		err = fmt.Errorf("%w: %s has %d bytes instead of %d", blobstore.ErrMismatch, f.Name(), id.size, e.blob.Size)
-		b.mismatch(err)
+		b.mismatch(e.blob.Hash, err)
 	}
 	return &placed{b: b, e: e, blob: e.blob, f: f, wrong: err, place: b.places.of(e.blob, id)}
 }
@@ -157,7 +157,7 @@ func (p *placed) judge() {
 		defer p.b.release(p.e)
 		v.err = p.check()
 		if errors.Is(v.err, blobstore.ErrMismatch) {
-			p.b.mismatch(v.err)
+			p.b.mismatch(p.blob.Hash, v.err)
 			v.err = p.check() // once more, as of any store
 		}
 		if v.err != nil && !errors.Is(v.err, blobstore.ErrMismatch) {

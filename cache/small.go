@@ -190,7 +190,7 @@ func (s *small) fromCache(got *obtained) bool {
 	data, err := s.readVerified(f)
 	if err != nil {
 		f.Close()
-		s.b.mismatch(fmt.Errorf("cached blob was damaged and is fetched again: %w", err))
+		s.b.mismatch(s.blob.Hash, fmt.Errorf("cached blob was damaged and is fetched again: %w", err))
 		s.b.space.removeBlob(s.key, s.blob.Size)
 		return false
 	}
@@ -206,7 +206,7 @@ func (s *small) fromStoreFile(f *os.File) (obtained, error) {
 	}
 	data, err := s.readVerified(f)
 	if err != nil {
-		s.b.mismatch(err)
+		s.b.mismatch(s.blob.Hash, err)
 		if data, err = s.readVerified(f); err != nil {
 			f.Close()
 			return obtained{}, err
@@ -252,7 +252,7 @@ func (s *small) download(ctx context.Context, fl *flight) ([]byte, error) {
 		if !errors.Is(err, blobstore.ErrMismatch) {
 			return nil, err
 		}
-		s.b.mismatch(fmt.Errorf("blob %s: %w", s.key, err))
+		s.b.mismatch(s.blob.Hash, fmt.Errorf("blob %s: %w", s.key, err))
 		if attempt == 2 {
 			return nil, err
 		}

@@ -191,7 +191,7 @@ func (l *large) fetchRun(ctx context.Context, fl *blockFlight, at, end int) erro
 		last = l.claim(at, stop)
 		if err := t.advance(ctx, min((stop-fl.first)*blockSize-lo, len(buf))); err != nil {
 			if errors.Is(err, blobstore.ErrMismatch) {
-				l.b.mismatch(fmt.Errorf("blob %s: %w", l.key, err))
+				l.b.mismatch(l.blob.Hash, fmt.Errorf("blob %s: %w", l.key, err))
 			}
 			return err // the end of the flight takes the claim back
 		}

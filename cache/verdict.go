@@ -186,7 +186,7 @@ func (l *large) adopt(part *partial) {
 // dropped notes that a partial file was removed because its content is wrong.
 func (l *large) dropped(part *partial, err error) error {
 	again := l.b.suspects.strike(l.blob.Hash, err)
-	l.b.mismatch(fmt.Errorf("blob %s: %w", l.key, err))
+	l.b.mismatch(l.blob.Hash, fmt.Errorf("blob %s: %w", l.key, err))
 	l.mu.Lock()
 	served := l.served
 	l.mu.Unlock()

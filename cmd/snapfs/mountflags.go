@@ -20,7 +20,7 @@ import (
 // readingFlags are the flags of mount about fetching and keeping contents.
 func readingFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "cache-min-free", Category: "Reading", Usage: "space that the cache leaves free on its disk, like 10GiB (default: none)"},
+		&cli.StringFlag{Name: "cache-min-free", Category: "Reading", Usage: "space that the cache leaves free on its disk, like 10GiB (default: 1GiB, or 5% of a small disk)"},
 		&cli.StringFlag{Name: "max-memory", Category: "Reading", Usage: "limit of the memory for contents, like 256MiB (default: a tenth of the memory, 512MiB at most)"},
 		&cli.DurationFlag{Name: "io-timeout", Category: "Reading", Value: cache.DefaultIOTimeout, Usage: "how long a read waits for a store that makes no progress before it fails with EIO"},
 		&cli.StringFlag{Name: "verify", Category: "Reading", Value: "lazy", Usage: "lazy verifies contents above 8 MiB when they are complete, strict before their first byte is served"},

@@ -29,7 +29,7 @@ func (p *program) warmCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "diff", Usage: "diff `MANIFEST` to apply to MANIFEST, in order (repeatable)"},
 			cacheDirFlag(),
 			&cli.StringFlag{Name: "cache-size", Usage: "limit of the cache, like 50GiB (default: none)"},
-			&cli.StringFlag{Name: "cache-min-free", Usage: "space that the cache leaves free on its disk (default: none)"},
+			&cli.StringFlag{Name: "cache-min-free", Usage: "space that the cache leaves free on its disk (default: 1GiB, or 5% of a small disk)"},
 		}, storeFlags()...),
 		Action: p.warm,
 	}
