@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/snapfs/snapfs/manifest"
 )
@@ -87,7 +89,8 @@ func TestMountLeavesItsIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	text[len(text)/2] ^= 1
-	if err := os.WriteFile(index, text, 0o600); err != nil {
+	long := time.Unix(1_000_000_000, 0)
+	if err := errors.Join(os.WriteFile(index, text, 0o600), os.Chtimes(index, long, long)); err != nil {
 		t.Fatal(err)
 	}
 	w.ok(mount...)
@@ -96,7 +99,7 @@ func TestMountLeavesItsIndex(t *testing.T) {
 	}
 	eventually(t, "a new index", func() bool {
 		now, err := os.Stat(index)
-		return err == nil && !os.SameFile(before, now) && now.Size() == before.Size()
+		return err == nil && now.ModTime().After(long) && now.Size() == before.Size()
 	})
 	w.ok("umount", "mnt")
 
