@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -72,7 +71,8 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 	if err != nil {
 		return errors.Join(err, server.UnmountLazy(), session.Close())
 	}
-	go session.settleDown()
+	go session.prepare()
+	go saveMemory(served)
 	if !session.Tree.ReadOnly() {
 		session.keeping.Go(session.keepDurably)
 	}
@@ -84,21 +84,6 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 	d.answers.Wait()
 	stop()
 	return err
-}
-
-// gcPercent is how much garbage a mount may make, in percent of what is in use, before it
-// is collected. Mounts live long beside programs that need the memory; half of what is
-// usual costs a few percent of processor time when much is fetched.
-const gcPercent = 50
-
-// settleDown does what a mount has to do once it answers: it leaves its index, and gives
-// back the memory that only starting needed.
-func (s *Session) settleDown() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	s.prepare()
-	debug.FreeOSMemory()
 }
 
 // stacked reports whether contents lie on overlayfs, as in many containers.
