@@ -10,8 +10,9 @@ export SNAPFS_VERSITYGW ?= $(VERSITYGW)
 VERSITYGW_VERSION := v1.8.0
 GOLANGCI_VERSION  := v2.12.2
 FUZZTIME          ?= 60s
+SOAKTIME          ?= 1h
 
-.PHONY: help build demo test race single fuzz bench plots lint ci clean prerequisites
+.PHONY: help build demo test race single fuzz soak bench plots lint ci clean prerequisites
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,9 @@ single: prerequisites $(VERSITYGW) ## the kernel tests on one processor, where o
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)
+
+soak: prerequisites $(VERSITYGW) ## random operations, crashes and faults for SOAKTIME
+	@.ci/soak $(SOAKTIME)
 
 bench: build $(VERSITYGW) ## measure commands, then mounts (as root), and print tables with the limits
 	$(GO) run ./integration/bench -snapfs $(BIN)/snapfs
