@@ -161,7 +161,7 @@ func DefaultMaxMemory() int64 {
 	if unix.Sysinfo(&info) != nil {
 		return most
 	}
-	return int64(min(uint64(info.Totalram)*uint64(info.Unit)/10, most))
+	return int64(min(info.Totalram*uint64(info.Unit)/10, most))
 }
 
 // flightBytes returns how much memory transfers under way may take.

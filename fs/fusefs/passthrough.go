@@ -94,7 +94,7 @@ type Passthrough struct {
 func (p *passthrough) state() Passthrough {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Passthrough{Active: p.off == "" && !(p.noData && p.noStored), Why: p.off, Opens: p.opens}
+	s := Passthrough{Active: p.off == "" && (!p.noData || !p.noStored), Why: p.off, Opens: p.opens}
 	if s.Why == "" && (p.noData || p.noStored) {
 		s.Why = "the file system of the cache or the overlay is stacked on others, as in a container"
 	}

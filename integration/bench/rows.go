@@ -277,10 +277,10 @@ func writeFlat(path string, n int) error {
 		return err
 	}
 	text := bufio.NewWriterSize(f, 1<<20)
-	text.WriteString(`{"dirs":[{"name":"flat"}],"fileChunkSizeBytes":268435456,"files":[`)
+	fmt.Fprint(text, `{"dirs":[{"name":"flat"}],"fileChunkSizeBytes":268435456,"files":[`)
 	for i := range n {
 		if i > 0 {
-			text.WriteByte(',')
+			fmt.Fprint(text, ",")
 		}
 		fmt.Fprintf(text, `{"hash":"%032x","mtime":%d,"name":"$0/file%07d","size":1000}`, i, 1_700_000_000_000_000+i, i)
 	}

@@ -98,7 +98,7 @@ func (b *bench) startServer() error {
 		return err
 	}
 	address := l.Addr().String()
-	l.Close()
+	_ = l.Close()
 	b.endpoint = "http://" + address
 	b.server = exec.Command(b.versitygw, "--port", address, "--keep-alive", "--quiet", "posix", b.path("s3"))
 	b.server.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
