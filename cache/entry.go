@@ -97,6 +97,9 @@ func (b *Blobs) release(e *entry) {
 	b.work.Done()
 }
 
+// CloseIdle closes the files that are open only because somebody might read them again.
+func (b *Blobs) CloseIdle() { b.dropIdle() }
+
 // dropIdle closes all entries that nobody uses.
 func (b *Blobs) dropIdle() {
 	b.mu.Lock()

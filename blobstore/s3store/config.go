@@ -148,11 +148,15 @@ func (c Config) loadAWS(ctx context.Context) (aws.Config, error) {
 	return config.LoadDefaultConfig(ctx, options...)
 }
 
+// idleConnection is how long a connection is kept that nobody uses.
+const idleConnection = 20 * time.Second
+
 // httpClient returns a client for many parallel requests to one host, that gives up
 // on a server which accepts a request and then says nothing.
 func (c Config) httpClient() *awshttp.BuildableClient {
 	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConns = 256
+		t.IdleConnTimeout = idleConnection
 		t.MaxIdleConnsPerHost = 256
 		t.ResponseHeaderTimeout = slowWrites * c.StallTimeout
 		t.DisableCompression = true // a blob must arrive as it was stored

@@ -72,7 +72,7 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 		return errors.Join(err, server.UnmountLazy(), session.Close())
 	}
 	go session.prepare()
-	go saveMemory(served)
+	go session.save(served)
 	if !session.Tree.ReadOnly() {
 		session.keeping.Go(session.keepDurably)
 	}

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Mounts live long beside programs that need the memory.
+// Mounts live long beside programs that need the memory and the descriptors.
 const (
 	// gcPercent is how much garbage there may be, in percent of what is in use, before it
 	// is collected. Half of what is usual costs a few percent of processor time while much
@@ -19,9 +19,10 @@ const (
 	busyBytes = 4 << 20
 )
 
-// saveMemory gives memory back to the system whenever a mount has become idle after it was
-// busy, and first after it has started, until done is closed.
-func saveMemory(done <-chan struct{}) {
+// save gives back to the system what a mount needs only while it is busy: memory, and files
+// that are kept open. It does so whenever the mount has become idle, and first after it
+// has started, until done is closed.
+func (s *Session) save(done <-chan struct{}) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -39,6 +40,7 @@ func saveMemory(done <-chan struct{}) {
 			busy = true
 		case busy:
 			busy = false
+			s.Cache.CloseIdle()
 			debug.FreeOSMemory()
 		}
 		last = now
