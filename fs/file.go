@@ -18,6 +18,7 @@ type File struct {
 	writable bool
 	referred bool // the file holds a reference to its inode, having had no node
 	borrowed bool // see Borrow
+	reader   follower
 }
 
 // Open opens a regular file. The flags are those of open(2); of them O_TRUNC and the
@@ -189,6 +190,8 @@ func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 		f.observe(off, got)
 		return got, err
 	}
+	s := f.t.base.stored(uint32(f.ino))
+	f.follow(&s, off, int64(len(p)))
 	n, err := f.t.readRow(ctx, uint32(f.ino), p, off)
 	if f.current() != nil { // it was changed meanwhile: what was read may be stale
 		return f.ReadAt(ctx, p, off)

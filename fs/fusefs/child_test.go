@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,15 +82,19 @@ func serve(path string) error {
 	if err != nil {
 		return err
 	}
-	go obey(server, tree)
+	var answering sync.Mutex
+	go obey(server, tree, &answering)
 	server.Serve()
+	answering.Lock() // who has asked for the end waits for the answer
 	return tree.Close()
 }
 
-// obey carries out the commands that come in on standard input.
-func obey(server *Server, tree *fs.Tree) {
+// obey carries out the commands that come in on standard input. It holds answering
+// while it does.
+func obey(server *Server, tree *fs.Tree, answering *sync.Mutex) {
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		answering.Lock()
 		switch in.Text() {
 		case "changes":
 			list := []string{}
@@ -107,6 +112,7 @@ func obey(server *Server, tree *fs.Tree) {
 		case "unmount":
 			fmt.Println(server.Unmount())
 		}
+		answering.Unlock()
 	}
 	server.UnmountLazy()
 }
