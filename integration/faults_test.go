@@ -47,10 +47,12 @@ func newFaultyMount(t *testing.T, timeout time.Duration) *faultyMount {
 	return m
 }
 
-// fresh returns the names of a small and a large file that nobody has read.
+// fresh returns the names of a small and a large file that nobody has read. They come
+// backwards, since the files after those that were read are fetched ahead.
 func (m *faultyMount) fresh() []string {
-	m.next += 2 // so that none is a neighbour fetched ahead
-	return []string{fmt.Sprintf("small%02d", m.next-1), fmt.Sprintf("large%02d", m.next-1)}
+	m.next++
+	i := faultCases - m.next
+	return []string{fmt.Sprintf("small%02d", i), fmt.Sprintf("large%02d", i)}
 }
 
 // check reads a file, which must have its bytes.
