@@ -2,6 +2,7 @@ package fs
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -87,37 +88,65 @@ func (f *File) Prepare() {
 	}
 }
 
-// Borrow returns the file on the local disk that holds all of the content of f, and
-// reports false when there is none. Until f is closed the caller may read it and, if f
-// was opened for writing, write to it directly: the tree finds out by itself. The
+// Borrow returns the file on the local disk that holds all of the content of f, or nil when
+// there is none, or when it is better not to. Until f is closed the caller may read it and,
+// if f was opened for writing, write to it directly: the tree finds out by itself. The
 // caller must not close it.
-func (f *File) Borrow() (*os.File, bool) {
+//
+// When others use the file already, f must join them: then only what makes it impossible
+// counts, and is an error.
+func (f *File) Borrow(join bool) (*os.File, error) {
 	n := f.current()
-	if n == nil || f.t.ov == nil || f.writable && !f.t.ov.ample() {
-		return nil, false
+	if n == nil || f.t.ov == nil || !join && f.writable && !f.t.ov.ample() {
+		return nil, f.cannotJoin(join)
 	}
 	n.lockIO()
 	defer n.io.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.borrowable(f.writable) {
-		return nil, false
+	if !n.isWhole(f.writable) || !join && !n.isCheap() {
+		return nil, f.cannotJoin(join)
 	}
 	file, err := f.t.dataFile(n)
 	if err != nil {
-		return nil, false // whoever writes through the tree is told why
+		return nil, err
 	}
 	if f.writable {
-		if f.t.dirtyChunks(n, 0, len(n.file.hashes)-1) != nil {
-			return nil, false
+		if err := f.t.dirtyChunks(n, 0, len(n.file.hashes)-1); err != nil {
+			return nil, err
 		}
-		if n.file.direct == 0 && n.watch(file) != nil {
-			return nil, false
+		if n.file.direct == 0 {
+			if err := n.watch(file); err != nil {
+				return nil, err
+			}
 		}
 		n.file.direct++
 	}
 	f.borrowed = true
-	return file, true
+	return file, nil
+}
+
+func (f *File) cannotJoin(join bool) error {
+	if join {
+		return fmt.Errorf("inode %d is used directly, but has no data file: %w", f.ino, unix.EIO)
+	}
+	return nil
+}
+
+// isWhole reports whether all of the content is in the data file. One that does not exist
+// yet can be made for who writes. It needs n.mu.
+func (n *node) isWhole(write bool) bool {
+	f := n.file
+	// Otherwise what is stored shows through.
+	return f != nil && (f.data || write) && (f.limit == 0 || f.written.Covers(extent.Range{End: f.limit}))
+}
+
+// isCheap reports whether nothing has to be done when the data file is written to. It
+// needs n.mu.
+func (n *node) isCheap() bool {
+	// The first write takes a set-user-ID bit away. All hashes are forgotten when somebody
+	// may write, and hashing one chunk again is cheap.
+	return n.mode == withoutPrivileges(n.mode) && len(n.file.hashes) <= 1
 }
 
 // watch begins to look out for changes of the data file. It needs n.io and n.mu.

@@ -14,9 +14,9 @@ func (f *fixture) borrow(path string, flags uint32) (*File, int) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	data, ok := file.Borrow()
-	if !ok {
-		f.t.Fatalf("%s cannot be borrowed", path)
+	data, err := file.Borrow(false)
+	if err != nil || data == nil {
+		f.t.Fatalf("%s cannot be borrowed: %v", path, err)
 	}
 	return file, int(data.Fd())
 }
@@ -46,8 +46,9 @@ func TestBorrowedOnlyWhereAllIsWritten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := file.Borrow(); ok != test.want {
-			t.Errorf("%s, flags %#x: borrowed %v, want %v", test.path, test.flags, ok, test.want)
+		data, err := file.Borrow(false)
+		if err != nil || (data != nil) != test.want {
+			t.Errorf("%s, flags %#x: borrowed %v, want %v (%v)", test.path, test.flags, data != nil, test.want, err)
 		}
 		file.Close()
 	}

@@ -60,6 +60,20 @@ func (a *aliases) enter(ino fs.Ino) uint64 {
 	return x.number
 }
 
+// isOld reports whether the names of an inode are known by another number than this one.
+// Nothing may be opened by an old number: who has looked a name up before must look again.
+func (a *aliases) isOld(number uint64) bool {
+	if !a.some.Load() {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if x := a.numbers[number]; x != nil {
+		return a.current[x.ino] != x
+	}
+	return a.current[fs.Ino(number)] != nil
+}
+
 // has reports whether an inode has more than one number.
 func (a *aliases) has(ino fs.Ino) bool {
 	if !a.some.Load() {
@@ -70,15 +84,21 @@ func (a *aliases) has(ino fs.Ino) bool {
 	return a.current[ino] != nil
 }
 
-// add gives an inode a new number for its names.
-func (a *aliases) add(ino fs.Ino) {
+// replace gives the names of the inode a new number, unless they have another one than
+// this already: however many find out at the same time that it has to be replaced, they
+// must all come to the same new one.
+func (a *aliases) replace(number uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	ino := fs.Ino(number)
+	if x := a.numbers[number]; x != nil {
+		ino = x.ino
+	}
+	if x := a.current[ino]; x != nil && x.number != number {
+		return
+	}
 	if a.numbers == nil {
 		a.numbers, a.current, a.next = make(map[uint64]*alias), make(map[fs.Ino]*alias), firstAlias
-	}
-	if x := a.current[ino]; x != nil && x.lookups == 0 {
-		delete(a.numbers, x.number)
 	}
 	x := &alias{number: a.next, ino: ino}
 	a.next++

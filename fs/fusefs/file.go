@@ -12,6 +12,9 @@ import (
 func (f *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	x := f.inodes.enter(in.NodeId)
 	defer f.inodes.leave(x)
+	if f.aliases.isOld(in.NodeId) {
+		return fuse.Status(unix.ESTALE)
+	}
 	if x.readsStored() && (in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0) {
 		return f.split(in.NodeId)
 	}

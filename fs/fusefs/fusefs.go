@@ -177,6 +177,9 @@ func (f *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) f
 	if s.Size != nil {
 		x := f.inodes.enter(in.NodeId)
 		defer f.inodes.leave(x)
+		if f.aliases.isOld(in.NodeId) {
+			return fuse.Status(unix.ESTALE)
+		}
 		if x.readsStored() {
 			return f.split(in.NodeId)
 		}

@@ -109,8 +109,8 @@ var errElsewhere = errors.New("the inode has a new number")
 func (f *FS) admit(x *inode, file *fs.File, open uint32, out *fuse.OpenOut) error {
 	if x.opens == 0 {
 		f.choose(x, file)
-	} else if x.direct && !joins(x, file) {
-		return errElsewhere
+	} else if err := join(x, file); err != nil {
+		return err
 	}
 	x.opens++
 	f.inodes.keep(x)
@@ -129,7 +129,7 @@ func (f *FS) admit(x *inode, file *fs.File, open uint32, out *fuse.OpenOut) erro
 func (f *FS) choose(x *inode, file *fs.File) {
 	x.direct, x.stored = false, ""
 	if f.direct.offers(false) {
-		if data, ok := file.Borrow(); ok {
+		if data, err := file.Borrow(false); err == nil && data != nil {
 			x.id, x.direct = f.direct.register(data, false)
 			return
 		}
@@ -147,19 +147,25 @@ func (f *FS) choose(x *inode, file *fs.File) {
 	}
 }
 
-// joins reports whether a file can be served directly like those of its inode that are
-// open.
-func joins(x *inode, file *fs.File) bool {
-	if x.stored != "" {
-		return !file.Writable() && file.StoredID() == x.stored
+// join serves a file like those of its inode that are open. Those that read a stored file
+// may be left alone with it. Those that use a file of the overlay may write to it, so
+// that nobody can be served in another way, whatever it costs.
+func join(x *inode, file *fs.File) error {
+	switch {
+	case !x.direct:
+		return nil
+	case x.stored == "":
+		_, err := file.Borrow(true)
+		return err
+	case file.Writable() || file.StoredID() != x.stored:
+		return errElsewhere
 	}
-	_, ok := file.Borrow()
-	return ok
+	return nil
 }
 
 // split gives the names of an inode a new inode of the kernel.
 func (f *FS) split(number uint64) fuse.Status {
-	f.aliases.add(f.aliases.ino(number))
+	f.aliases.replace(number)
 	// The attributes of the old one must not be remembered any more. Not from within
 	// this request: the kernel may hold locks for it.
 	go f.conn.InodeNotify(number, -1, 0)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -300,4 +301,84 @@ func TestDirectWritesShow(t *testing.T) {
 	if now := m.stat("f"); now.Mtim != last.Mtim || now.Size != last.Size {
 		t.Errorf("closing changed %+v to %+v", last, now)
 	}
+}
+
+// TestTrap1AllWritersComeTogether opens a file for writing many times at once, by two
+// names, while it is read directly: whatever is written must be seen by all of them.
+func TestTrap1AllWritersComeTogether(t *testing.T) {
+	for range 3 {
+		m := newLent(t)
+		if err := os.Link(m.path("f"), m.path("g")); err != nil {
+			t.Fatal(err)
+		}
+		m.stat("g")
+		old := m.open("f", os.O_RDONLY)
+		reads(t, "the early reader", old, oldContent)
+		writers := make([]*os.File, 8)
+		var wg sync.WaitGroup
+		for i := range writers {
+			if i == 1 {
+				wg.Wait() // the others find the name changed by the first
+			}
+			wg.Go(func() {
+				f, err := os.OpenFile(m.path([]string{"f", "g"}[i%2]), os.O_RDWR, 0)
+				if err == nil {
+					_, err = f.WriteAt([]byte{byte('0' + i)}, int64(i))
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				writers[i] = f
+			})
+		}
+		wg.Wait()
+		want := append([]byte("01234567"), oldContent[8:]...)
+		for i, f := range writers {
+			reads(t, fmt.Sprintf("writer %d", i), f, want)
+			f.Close()
+		}
+		reads(t, "the early reader", old, oldContent)
+		old.Close()
+		m.want("f", string(want))
+		m.want("g", string(want))
+		m.wantBlobs()
+		m.stop()
+	}
+}
+
+// TestWritersStayTogetherOnAFullDisk opens a file again that is written to directly, when
+// the disk has become so full that nobody would be let write directly now.
+func TestWritersStayTogetherOnAFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount a small disk")
+	}
+	m := prepare(t, "small=s")
+	disk := filepath.Join(filepath.Dir(m.config.Dir), "disk")
+	if err := os.Mkdir(disk, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=300m"); err != nil {
+		t.Skip("no tmpfs here: ", err)
+	}
+	t.Cleanup(func() {
+		m.stop()
+		unix.Unmount(disk, unix.MNT_DETACH)
+	})
+	m.config.Overlay = filepath.Join(disk, "overlay")
+	m.start()
+	m.needPassthrough()
+	w := m.open("f", os.O_RDWR|os.O_CREATE)
+	if _, err := w.WriteAt([]byte("old"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(disk, "ballast"), make([]byte, 60<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	second := m.open("f", os.O_RDWR)
+	reads(t, "the second", second, []byte("old"))
+	if _, err := w.WriteAt([]byte("new"), 0); err != nil {
+		t.Fatal(err)
+	}
+	reads(t, "the second", second, []byte("new"))
+	m.want("f", "new")
 }
