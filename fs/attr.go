@@ -142,6 +142,9 @@ func (t *Tree) setAttr(n *node, s SetAttr) error {
 		return err
 	}
 	if s.Mtime != nil {
+		if n.file != nil {
+			n.file.timed = true
+		}
 		return t.stampData(n)
 	}
 	return nil

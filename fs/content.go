@@ -114,6 +114,7 @@ func (t *Tree) end(n *node, size int64) {
 	n.size = size
 	n.mtime = t.now()
 	n.ctime = n.mtime
+	n.file.timed = false
 }
 
 // forget drops the known hashes of a range that is about to change. It needs n.mu.
@@ -140,8 +141,10 @@ func (t *Tree) dirtyChunks(n *node, first, last int) error {
 	return nil
 }
 
-// write writes p at off. It needs n.io, and n must be busy.
-func (t *Tree) write(n *node, p []byte, off int64) (int, error) {
+// write writes p at off. It needs n.io, and n must be busy. With late set the bytes were
+// written some time ago, in mapped memory: if somebody has set the modification time
+// since, that stays.
+func (t *Tree) write(n *node, p []byte, off int64, late bool) (int, error) {
 	if off < 0 || off > maxFileSize-int64(len(p)) {
 		return 0, unix.EFBIG
 	}
@@ -164,7 +167,15 @@ func (t *Tree) write(n *node, p []byte, off int64) (int, error) {
 	if err := t.overlay(n, extent.Range{Off: off, End: off + int64(w)}); err != nil {
 		return 0, errors.Join(err, file.Truncate(size))
 	}
+	mtime := n.mtime
+	late = late && n.file.timed
 	t.end(n, max(size, off+int64(w)))
+	if late {
+		n.mtime, n.file.timed = mtime, true
+		if err := stamp(file, n); err != nil {
+			return 0, err
+		}
+	}
 	return w, nil // a short count tells the writer to ask again, and then learn why
 }
 

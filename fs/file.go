@@ -201,7 +201,12 @@ func (f *File) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 }
 
 // WriteAt writes like pwrite(2).
-func (f *File) WriteAt(p []byte, off int64) (int, error) {
+func (f *File) WriteAt(p []byte, off int64) (int, error) { return f.writeAt(p, off, false) }
+
+// WriteBackAt is WriteAt for what was written to mapped memory some time ago.
+func (f *File) WriteBackAt(p []byte, off int64) (int, error) { return f.writeAt(p, off, true) }
+
+func (f *File) writeAt(p []byte, off int64, late bool) (int, error) {
 	if !f.writable {
 		return 0, unix.EBADF
 	}
@@ -211,7 +216,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	n := f.node.Load()
 	n.lockIO()
 	defer n.io.Unlock()
-	return f.t.write(n, p, off)
+	return f.t.write(n, p, off, late)
 }
 
 // DropPrivileges takes the set-user-ID and set-group-ID bits from the file, as when

@@ -58,6 +58,7 @@ type fileState struct {
 	row     uint32     // base file that shows through, 0 for none
 	direct  int32      // how many write to the data file directly; see File.Borrow
 	data    bool       // the data file exists
+	timed   bool       // somebody has set the modification time since the last write
 	src     *stored    // other content that does so, when row is 0
 	limit   int64      // bytes of it that are still visible
 	written extent.Set // ranges below limit that the data file overlays

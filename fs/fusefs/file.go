@@ -119,7 +119,11 @@ func (f *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fu
 			return 0, f.failed("write", file.Ino(), err)
 		}
 	}
-	n, err := file.WriteAt(data, int64(in.Offset))
+	write := file.WriteAt
+	if in.WriteFlags&fuse.WRITE_CACHE != 0 {
+		write = file.WriteBackAt
+	}
+	n, err := write(data, int64(in.Offset))
 	if err != nil {
 		return 0, f.failed("write", file.Ino(), err)
 	}

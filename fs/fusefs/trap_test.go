@@ -498,3 +498,37 @@ func TestTrap14NoErrorIsNoError(t *testing.T) {
 		t.Errorf("status(nil) = %v", got)
 	}
 }
+
+func TestTrap3MappedWritesLeaveTheTimeThatWasSet(t *testing.T) {
+	for _, ask := range []bool{true, false} {
+		m := prepare(t, "f="+strings.Repeat("base", 2000))
+		m.config.Ask = ask
+		m.start()
+		f := m.open("f", os.O_RDWR)
+		p, err := unix.Mmap(int(f.Fd()), 0, 8000, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p[0] = 'm'
+		when := time.Unix(1_000_000_000, 0)
+		if err := os.Chtimes(m.path("f"), when, when); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(unix.Munmap(p), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if st := m.stat("f"); st.Mtim.Nano() != when.UnixNano() {
+			t.Errorf("ask %v: mtime %d", ask, st.Mtim.Nano())
+		}
+		m.kill()
+		m.start()
+		if st := m.stat("f"); st.Mtim.Nano() != when.UnixNano() {
+			t.Errorf("ask %v: mtime after a crash %d", ask, st.Mtim.Nano())
+		}
+		m.write("f", "later")
+		if st := m.stat("f"); st.Mtim.Nano() == when.UnixNano() {
+			t.Errorf("ask %v: writing does not change the time any more", ask)
+		}
+		m.stop()
+	}
+}

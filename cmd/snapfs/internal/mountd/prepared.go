@@ -90,11 +90,15 @@ func (s *Session) openPrepared(ctx context.Context) *fs.Base {
 		return nil
 	}
 	path := filepath.Join(dir, identity(ids)+indexSuffix)
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	// Not to wait for whoever writes to a pipe of that name.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
+	if !isPrivateFile(f) {
+		return nil
+	}
 	base, err := fs.OpenIndex(f)
 	if err != nil {
 		_ = os.Remove(path)
@@ -114,6 +118,13 @@ func (s *Session) openPrepared(ctx context.Context) *fs.Base {
 func isPrivate(dir string) bool {
 	var st unix.Stat_t
 	return unix.Lstat(dir, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR &&
+		int(st.Uid) == os.Geteuid() && st.Mode&0o022 == 0
+}
+
+// isPrivateFile reports whether f is a regular file that nobody but this user can write to.
+func isPrivateFile(f *os.File) bool {
+	var st unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG &&
 		int(st.Uid) == os.Geteuid() && st.Mode&0o022 == 0
 }
 

@@ -177,11 +177,9 @@ func (s *Session) chooseOverlay() error {
 // published.
 func (s *Session) changes() int { return len(Summarize(s.Tree.Changes())) }
 
-// unpublishable reports whether the overlay may hold what no commit publishes, like
-// times, modes and extended attributes, and none has dropped yet.
-func (s *Session) unpublishable() bool {
-	return s.Tree.Commits() == 0 && s.Tree.Stats().Nodes > 0
-}
+// unpublishable reports whether the overlay holds what no commit publishes, like modes
+// and extended attributes.
+func (s *Session) unpublishable() bool { return s.Tree.HoldsMore() }
 
 // Close releases the overlay, the cache and the store.
 func (s *Session) Close() error {
