@@ -210,7 +210,7 @@ func (f *File) giveBack(n *node) {
 	defer n.io.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.look()
+	n.catchUp()
 	if n.file.direct--; n.file.direct == 0 {
 		_ = stamp(n.file.f, n) // after a crash the times are those of the file
 	}
@@ -221,27 +221,27 @@ func (n *node) lockIO() {
 	n.io.Lock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.look()
+	n.catchUp()
 }
 
-// catchUp brings the attributes up to date when others write to the data file
-// directly. It needs n.mu, but not n.io: whoever changes the content just now will
-// have caught up before.
+// sizeNow returns the size of a file whose content is about to change. It needs n.io, so
+// that it stays: the kernel lets nobody write directly meanwhile.
+func (n *node) sizeNow() int64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.catchUp()
+	return n.size
+}
+
+// catchUp brings the attributes up to date when others write to the data file directly:
+// whoever was told an old size would cut off what was written since. It needs n.mu.
 func (n *node) catchUp() {
-	if n.file != nil && n.file.direct > 0 && n.io.TryLock() {
-		n.look()
-		n.io.Unlock()
-	}
-}
-
-// look is catchUp that needs n.io as well.
-func (n *node) look() {
 	f := n.file
 	if f == nil || f.direct == 0 || f.f == nil {
 		return
 	}
 	var st unix.Stat_t
-	if unix.Fstat(int(f.f.Fd()), &st) != nil || st.Ctim.Nano() == f.seen {
+	if unix.Fstat(int(f.f.Fd()), &st) != nil || st.Ctim.Nano() == f.seen && st.Size == n.size {
 		return
 	}
 	f.seen = st.Ctim.Nano()

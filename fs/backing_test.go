@@ -116,3 +116,36 @@ func TestDirectWritesAreNoticed(t *testing.T) {
 		t.Errorf("after a crash: %+v", changes)
 	}
 }
+
+// TestSizeOfDirectWritesIsNeverOld makes a direct write that leaves no trace in the time
+// stamps, as one within the same tick of the clock: the size must show it. Whoever was
+// told the old size, as a database is of its log, would overwrite what was written.
+func TestSizeOfDirectWritesIsNeverOld(t *testing.T) {
+	f := newFixture(t)
+	f.write("f", "first", 0)
+	file, fd := f.borrow("f", unix.O_RDWR)
+	defer file.Close()
+	if _, err := unix.Pwrite(fd, []byte("and more"), 5); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	n := f.tree.nodes[file.Ino()]
+	n.mu.Lock()
+	n.file.seen = st.Ctim.Nano()
+	n.mu.Unlock()
+	if a, err := f.tree.GetAttr(file.Ino()); err != nil || a.Size != 13 {
+		t.Errorf("size %d, %v", a.Size, err)
+	}
+	// Nor may it be old because somebody else changes the file just now.
+	n.io.Lock()
+	defer n.io.Unlock()
+	if _, err := unix.Pwrite(fd, []byte("and more"), 13); err != nil {
+		t.Fatal(err)
+	}
+	if a, err := f.tree.GetAttr(file.Ino()); err != nil || a.Size != 21 {
+		t.Errorf("size while the file is busy: %d, %v", a.Size, err)
+	}
+}

@@ -148,7 +148,7 @@ func (t *Tree) write(n *node, p []byte, off int64, late bool) (int, error) {
 	if off < 0 || off > maxFileSize-int64(len(p)) {
 		return 0, unix.EFBIG
 	}
-	size := n.size // nobody else changes it while we hold n.io
+	size := n.sizeNow() // nobody else changes it while we hold n.io
 	file, err := t.begin(n, extent.Range{Off: min(off, size), End: off + int64(len(p))}, size)
 	if err != nil {
 		return 0, err
@@ -215,7 +215,8 @@ func (t *Tree) truncate(n *node, size int64) error {
 	case size > maxFileSize:
 		return unix.EFBIG
 	}
-	file, err := t.begin(n, extent.Range{Off: min(size, n.size), End: max(size, n.size)}, n.size)
+	old := n.sizeNow()
+	file, err := t.begin(n, extent.Range{Off: min(size, old), End: max(size, old)}, old)
 	if err != nil {
 		return err
 	}

@@ -307,11 +307,12 @@ func (f *File) Allocate(mode uint32, off, length int64) error {
 // reserve allocates space without changing content. Ranges of the base need none
 // until they are written. It needs n.io.
 func (t *Tree) reserve(n *node, r extent.Range, keep bool) error {
-	size := n.size
+	old := n.sizeNow()
+	size := old
 	if !keep {
 		size = max(size, r.End)
 	}
-	file, err := t.begin(n, extent.Range{Off: n.size, End: size}, n.size)
+	file, err := t.begin(n, extent.Range{Off: old, End: size}, old)
 	if err != nil {
 		return err
 	}
@@ -321,16 +322,17 @@ func (t *Tree) reserve(n *node, r extent.Range, keep bool) error {
 			return err
 		}
 	}
-	return t.resize(n, file, size)
+	return t.resize(n, file, old, size)
 }
 
 // zero makes a range read as zeros. It needs n.io.
 func (t *Tree) zero(n *node, r extent.Range, keep bool) error {
-	size := n.size
+	old := n.sizeNow()
+	size := old
 	if !keep {
 		size = max(size, r.End)
 	}
-	file, err := t.begin(n, extent.Range{Off: min(r.Off, n.size), End: min(r.End, size)}, n.size)
+	file, err := t.begin(n, extent.Range{Off: min(r.Off, old), End: min(r.End, size)}, old)
 	if err != nil {
 		return err
 	}
@@ -344,12 +346,12 @@ func (t *Tree) zero(n *node, r extent.Range, keep bool) error {
 	if err != nil {
 		return err
 	}
-	return t.resize(n, file, size)
+	return t.resize(n, file, old, size)
 }
 
 // resize ends a change that may have made the file longer. It needs n.io.
-func (t *Tree) resize(n *node, file *os.File, size int64) error {
-	if size != n.size {
+func (t *Tree) resize(n *node, file *os.File, old, size int64) error {
+	if size != old {
 		if err := file.Truncate(size); err != nil {
 			return err
 		}
