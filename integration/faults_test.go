@@ -133,3 +133,25 @@ func TestReadersGetAnErrorWhenAFaultLasts(t *testing.T) {
 		})
 	}
 }
+
+// TestWrongBytesAreForgotten has a large content arrive wrong: what was served before that
+// was known must not be served again, not even from the page cache of the kernel.
+func TestWrongBytesAreForgotten(t *testing.T) {
+	m := newFaultyMount(t, 5*time.Second)
+	name := m.fresh()[1]
+	m.proxy.Set(faultproxy.Fault{Flip: true, Cut: 1000})
+	if err := m.check(name); !errors.Is(err, unix.EIO) {
+		t.Fatalf("wrong bytes: %v, want EIO", err)
+	}
+	m.proxy.Heal()
+	var last error
+	eventually(t, "right bytes", func() bool {
+		last = m.check(name)
+		return last == nil
+	})
+	for range 5 {
+		if err := m.check(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

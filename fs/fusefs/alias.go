@@ -106,6 +106,19 @@ func (a *aliases) replace(number uint64) {
 	a.some.Store(true)
 }
 
+// all returns every number of an inode.
+func (a *aliases) all(ino fs.Ino) []uint64 {
+	list := []uint64{uint64(ino)}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for number, x := range a.numbers {
+		if x.ino == ino {
+			list = append(list, number)
+		}
+	}
+	return list
+}
+
 // forget drops n references to a number and returns its inode.
 func (a *aliases) forget(number, n uint64) fs.Ino {
 	if number < firstAlias {

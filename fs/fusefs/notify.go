@@ -16,3 +16,14 @@ func (s *Server) Invalidate(names []fs.Name) {
 		_ = s.fuse.InodeNotify(uint64(dir), 0, 0)
 	}
 }
+
+// DropContent makes the kernel forget what it has cached of the content of files, because
+// it has turned out to be wrong. It waits for readers that are at it, and must not be
+// called while a request is answered.
+func (s *Server) DropContent(inos []fs.Ino) {
+	for _, ino := range inos {
+		for _, number := range s.fs.aliases.all(ino) {
+			_ = s.fuse.InodeNotify(number, 0, 0) // what fails here was not remembered
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/renameio/v2"
 	"github.com/snapfs/snapfs/cmd/snapfs/internal/failure"
 	"github.com/snapfs/snapfs/fs/fusefs"
+	"github.com/snapfs/snapfs/manifest"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,6 +56,8 @@ func Run(ctx context.Context, session *Session, logPath string, ready func(Info)
 		return errors.Join(explainMount(err), session.abandon())
 	}
 	d.server = server
+	drop := func(h manifest.Hash) { server.DropContent(session.Tree.Holders(h)) }
+	session.drop.Store(&drop)
 	d.info = Info{
 		MountPoint: server.Dir(), PID: os.Getpid(), Started: time.Now().UTC(), Overlay: session.Tree.OverlayDir(),
 		Manifests: session.Config.Manifests, Store: session.Config.Store, Log: logPath,

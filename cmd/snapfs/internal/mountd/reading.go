@@ -26,7 +26,17 @@ func (s *Session) cacheOptions() cache.Options {
 	return cache.Options{
 		Dir: s.Config.CacheDir, MaxBytes: s.Config.CacheSize, MinFree: r.MinFree, Strict: r.Strict, IOTimeout: r.IOTimeout,
 		MaxMemory: r.MaxMemory,
-		OnProblem: func(err error) { s.Log.Error().Err(err).Msg("cache") },
+		OnProblem: s.problem,
+	}
+}
+
+// problem logs what the cache has found. Of a content that is wrong, bytes may have been
+// served before that was known; the kernel must not go on serving them.
+func (s *Session) problem(err error) {
+	s.Log.Error().Err(err).Msg("cache")
+	var wrong *cache.WrongContent
+	if drop := s.drop.Load(); drop != nil && errors.As(err, &wrong) {
+		go (*drop)(wrong.Hash)
 	}
 }
 

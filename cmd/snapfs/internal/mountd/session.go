@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -61,6 +62,8 @@ type Session struct {
 	IO      *docs.IO
 	Log     zerolog.Logger
 	tracing tracing
+
+	drop atomic.Pointer[func(manifest.Hash)] // makes the kernel forget a content, once mounted
 
 	prepared bool // the index of the base came from a file
 	warned   bool // something is odd about the manifests, which each mount shall say
