@@ -18,7 +18,7 @@ func (p *program) cacheCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "cache",
 		Usage:       "look at what mounts have fetched, and remove it",
-		Subcommands: []*cli.Command{p.cacheInfoCommand(), p.cachePruneCommand(), p.cacheClearCommand()},
+		Subcommands: []*cli.Command{p.cacheInfoCommand(), p.cacheVerifyCommand(), p.cachePruneCommand(), p.cacheClearCommand()},
 	}
 }
 
