@@ -4,8 +4,35 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"sync"
 	"sync/atomic"
 )
+
+// Tally counts by reason, for any number of goroutines. The zero value is ready.
+type Tally struct {
+	mu sync.Mutex
+	m  map[string]int64
+}
+
+// Add counts one more.
+func (t *Tally) Add(reason string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.m == nil {
+		t.m = map[string]int64{}
+	}
+	t.m[reason]++
+}
+
+// Counts returns the counts so far, in a map of the caller's own; it is never nil.
+func (t *Tally) Counts() map[string]int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	counts := make(map[string]int64, len(t.m))
+	maps.Copy(counts, t.m)
+	return counts
+}
 
 // Stats counts what passes through the stores that Count returned for it. It may be
 // read at any time, by any goroutine. The zero value is ready, and a nil *Stats

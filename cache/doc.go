@@ -59,7 +59,8 @@
 //	<hash>.xxh128.<size>.part  blocks of a large blob, then one checksum per block
 //	<hash>.xxh128.<nonce>.tmp  a small blob being written
 //	<hash>.xxh128.joined       the blobs of one large file, one after the other, so that the
-//	                           kernel can read it directly; <hash> is that of their list
+//	                           kernel can read it directly; <hash> is that of their list,
+//	                           which is recorded in an attribute of the file
 //	.snapfs                    bytes in use, and the locks between processes
 //
 // The complete files make the directory a FileSystemDataCache (spec/caches.md §2)
@@ -91,10 +92,11 @@
 //     a second time, one in 20 at most.
 //   - Recency is the access time, set by this package and not by the kernel, so that it
 //     works on file systems mounted noatime and is shared by all processes.
-//   - A large file is many blobs, and the kernel can only be lent one file. So when all of
-//     them are local they are joined, in the background; shared with their files where
-//     the file system can, else copied, and the files of the blobs are then the first to
-//     be evicted.
+//   - A large file is many blobs, and the kernel can only be lent one file. So they are
+//     joined in the background as they become local, from half of them on; shared with
+//     their files where the file system can, else copied, and the files of the blobs are
+//     then the first to be evicted. The joined file carries the hashes of its blobs in an
+//     attribute, by which it can be verified when they are gone.
 //   - Memory holds what the local disk does not: a block on the disk is in the kernel's
 //     page cache, and a second copy of it would serve nobody.
 package cache

@@ -113,7 +113,7 @@ func (t *transfer) advance(ctx context.Context, n int) error {
 		case !passes(err) || ctx.Err() != nil || !t.trouble(err):
 			return err
 		}
-		t.f.stats.retries.add(reasonOf(err))
+		t.f.stats.retries.Add(reasonOf(err))
 		t.pause = min(max(2*t.pause, leastPause), mostPause)
 		if err := pause(ctx, t.pause/2+rand.N(t.pause/2)); err != nil {
 			return err

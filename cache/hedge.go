@@ -118,7 +118,7 @@ func (f *fetcher) openHedged(ctx context.Context, key blobstore.Key, off, n int6
 		select {
 		case <-timer.C:
 			if f.hedger.allow() {
-				f.stats.hedges.add(hedgeReason)
+				f.stats.hedges.Add(hedgeReason)
 				f.stats.requests.Add(1)
 				send()
 				pending++

@@ -84,14 +84,12 @@ func joinedKey(blobs []manifest.Blob) (blobstore.Key, int64) {
 	return blobstore.Key(string(manifest.Sum([]byte(list.String()))) + "." + string(manifest.XXH128)), size
 }
 
-func (b *Blobs) joinedPath(key blobstore.Key) string {
-	return filepath.Join(b.dir.path, string(key)+joinedSuffix)
-}
+func (d *dir) joinedPath(key blobstore.Key) string { return d.blobPath(key) + joinedSuffix }
 
 // openJoined opens a joined file. One of an earlier boot may have lost data with the
 // power, and is removed: it can be made again.
 func (b *Blobs) openJoined(key blobstore.Key, size int64) (*os.File, bool) {
-	path := b.joinedPath(key)
+	path := b.dir.joinedPath(key)
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, false
@@ -102,8 +100,8 @@ func (b *Blobs) openJoined(key blobstore.Key, size int64) (*os.File, bool) {
 		return f, true
 	}
 	f.Close()
-	if err == nil && os.Remove(path) == nil {
-		b.space.ledger.free(charge(size), b.space.ledger.now().scans)
+	if err == nil {
+		b.space.removeJoined(path, st.Size())
 	}
 	return nil, false
 }
@@ -142,8 +140,8 @@ func (t *joints) room() bool {
 	return false
 }
 
-// arrived notes that a blob is local now.
-func (b *Blobs) arrived(blob manifest.Blob) {
+// nowLocal lets the joined files that want the blob go on: it is local now.
+func (b *Blobs) nowLocal(blob manifest.Blob) {
 	b.joints.mu.Lock()
 	var list []*joint
 	for _, j := range b.joints.jobs {
@@ -259,13 +257,14 @@ func (b *Blobs) addParts(j *joint, parts map[int]*os.File) error {
 // finishJoined makes a joined file available. Its blobs are the first to be evicted from
 // now on.
 func (b *Blobs) finishJoined(j *joint) error {
+	recordParts(j.f, j.blobs)
 	if err := setVerified(j.f); err != nil {
 		return err
 	}
 	if !isVerified(j.f) {
 		return errors.ErrUnsupported // the mark is what tells a joined file from half of one
 	}
-	if err := os.Rename(j.f.Name(), b.joinedPath(j.key)); err != nil {
+	if err := os.Rename(j.f.Name(), b.dir.joinedPath(j.key)); err != nil {
 		return err
 	}
 	j.f.Close()

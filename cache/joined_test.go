@@ -2,11 +2,14 @@ package cache
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/snapfs/snapfs/blobstore"
 	"github.com/snapfs/snapfs/blobstore/memstore"
@@ -93,7 +96,7 @@ func TestJoinedFileThatIsNotSureIsMadeAgain(t *testing.T) {
 	}
 	lent(t, b, blobs)
 	key, _ := joinedKey(blobs)
-	path := b.joinedPath(key)
+	path := b.dir.joinedPath(key)
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -135,10 +138,88 @@ func TestJoinedChunksAreEvictedFirst(t *testing.T) {
 	}{
 		{string(keyOf(blobs[0])), false},
 		{string(keyOf(otherBlob)), true},
-		{filepath.Base(func() string { k, _ := joinedKey(blobs); return b.joinedPath(k) }()), true},
+		{filepath.Base(func() string { k, _ := joinedKey(blobs); return b.dir.joinedPath(k) }()), true},
 	} {
 		if _, err := os.Lstat(filepath.Join(dir, test.path)); (err == nil) != test.want {
 			t.Errorf("%s is there: %v, want %v", test.path, err == nil, test.want)
 		}
+	}
+}
+
+// rot changes one byte of a file as a disk does it, which nothing else shows.
+func rot(t *testing.T, path string, at int64) {
+	t.Helper()
+	st, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c := make([]byte, 1)
+	if _, err := f.ReadAt(c, at); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{c[0] ^ 1}, at); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, st.ModTime(), st.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestVerifyReadsJoinedFiles(t *testing.T) {
+	for name, test := range map[string]struct {
+		harm    func(t *testing.T, path string)
+		damaged int // number of the blob that is
+	}{
+		"first part": {func(t *testing.T, path string) { rot(t, path, 5) }, 0},
+		"last part":  {func(t *testing.T, path string) { rot(t, path, 12<<20) }, 1},
+		"no record": {func(t *testing.T, path string) {
+			if err := errors.Join(os.Chmod(path, 0o600), unix.Removexattr(path, partsAttr)); err != nil {
+				t.Fatal(err)
+			}
+		}, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := memstore.New()
+			whole, blobs := chunks(t, store)
+			dir := filepath.Join(t.TempDir(), "[cache]")
+			b := open(t, store, Options{Dir: dir})
+			for _, x := range blobs {
+				if err := b.Ensure(t.Context(), x); err != nil {
+					t.Fatal(err)
+				}
+			}
+			lent(t, b, blobs).Close()
+			if v, err := Verify(t.Context(), dir); err != nil || v.Blobs != 4 || v.Bytes != 2*int64(len(whole)) || len(v.Damaged) != 0 {
+				t.Fatalf("before: %+v, %v", v, err)
+			}
+			key, size := joinedKey(blobs)
+			path := b.dir.joinedPath(key)
+			test.harm(t, path)
+			used := b.Stats().CachedBytes
+			v, err := Verify(t.Context(), dir)
+			switch {
+			case err != nil:
+				t.Error(err)
+			case test.damaged < 0 && len(v.Damaged) != 0,
+				test.damaged >= 0 && (len(v.Damaged) != 1 || v.Damaged[0] != keyOf(blobs[test.damaged])):
+				t.Errorf("damaged: %v", v.Damaged)
+			}
+			if freed := used - b.Stats().CachedBytes; freed != charge(size) {
+				t.Errorf("%d bytes are free again, want %d", freed, charge(size))
+			}
+			if f, ok := b.Lend(blobs); ok {
+				f.Close()
+				t.Error("it is still lent")
+			}
+			wantContent(t, lent(t, b, blobs), whole)
+		})
 	}
 }

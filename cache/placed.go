@@ -167,7 +167,7 @@ func (p *placed) judge() {
 		}
 		close(v.done)
 		if v.err == nil {
-			p.b.arrived(p.blob)
+			p.b.nowLocal(p.blob)
 		}
 	}()
 }

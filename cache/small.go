@@ -116,7 +116,7 @@ func (s *small) run(ctx context.Context, fl *flight) {
 	s.mu.Unlock()
 	fl.finish(nil)
 	if !stay {
-		s.b.arrived(s.blob)
+		s.b.nowLocal(s.blob)
 	}
 	if stay {
 		s.b.residents.add(s.blob.Size, func() { s.displace(fl) })

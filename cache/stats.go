@@ -1,9 +1,7 @@
 package cache
 
 import (
-	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -83,31 +81,6 @@ func (l *latencies) histogram() Histogram {
 	return h
 }
 
-// tally counts by reason.
-type tally struct {
-	mu sync.Mutex
-	m  map[string]int64
-}
-
-func (t *tally) add(reason string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.m == nil {
-		t.m = map[string]int64{}
-	}
-	t.m[reason]++
-}
-
-func (t *tally) counts() map[string]int64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	counts := maps.Clone(t.m)
-	if counts == nil {
-		counts = map[string]int64{}
-	}
-	return counts
-}
-
 // counters is Stats while it is being counted.
 type counters struct {
 	fetched, requests, fetchErrors                  atomic.Int64
@@ -117,7 +90,7 @@ type counters struct {
 	mismatches, diskErrors, evictions, evictedBytes atomic.Int64
 	inFlight, flightBytes                           atomic.Int64
 	latency                                         latencies
-	retries, hedges                                 tally
+	retries, hedges                                 blobstore.Tally
 }
 
 // Stats returns the present figures.
@@ -129,7 +102,7 @@ func (b *Blobs) Stats() Stats {
 		FetchErrors:     c.fetchErrors.Load(),
 		Latency:         c.latency.histogram(),
 		Retries:         b.retries(),
-		Hedges:          c.hedges.counts(),
+		Hedges:          c.hedges.Counts(),
 		ReadAhead:       c.readAhead.Load(),
 		ReadAheadUseful: c.aheadUseful.Load(),
 		ReadAheadWasted: c.aheadWasted.Load(),
@@ -153,7 +126,7 @@ func (b *Blobs) Stats() Stats {
 
 // retries returns the retries of the store and those after it has given up.
 func (b *Blobs) retries() map[string]int64 {
-	all := b.stats.retries.counts()
+	all := b.stats.retries.Counts()
 	if r, ok := blobstore.As[blobstore.Retrier](b.store); ok {
 		for reason, n := range r.Retries() {
 			all[reason] += n

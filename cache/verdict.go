@@ -129,7 +129,7 @@ func (l *large) complete(ctx context.Context) error {
 		l.b.suspects.clear(l.blob.Hash)
 		l.b.space.ledger.free(l.trailerCharge(), scans)
 		l.adopt(part)
-		l.b.arrived(l.blob)
+		l.b.nowLocal(l.blob)
 	case errors.Is(err, blobstore.ErrMismatch):
 		l.b.space.ledger.free(charge(l.blob.Size)+l.trailerCharge(), scans)
 		err = l.dropped(part, err)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
-	"path/filepath"
+	"strings"
 
 	"github.com/snapfs/snapfs/blobstore"
 	"github.com/snapfs/snapfs/manifest"
@@ -20,8 +20,8 @@ type Verified struct {
 
 // Verify reads every complete content of the cache in dir, and removes those that do not
 // match their hash, so that they are fetched again. Mounts go on; one that has a damaged
-// content open keeps it until it is closed. Files that were joined of several contents are
-// removed with the first damaged one: they are made again.
+// content open keeps it until it is closed. In a file that was joined of several contents
+// each is verified, and the file is removed when one is damaged: it is made again.
 func Verify(ctx context.Context, dirName string) (Verified, error) {
 	var v Verified
 	s, err := openSpace(dirName)
@@ -32,20 +32,21 @@ func Verify(ctx context.Context, dirName string) (Verified, error) {
 		return v, err
 	}
 	defer s.close()
-	names, err := filepath.Glob(filepath.Join(s.dir.path, "*."+string(manifest.XXH128)))
-	if err != nil {
-		return v, err
-	}
-	for _, path := range names {
-		key := blobstore.Key(filepath.Base(path))
-		if key.Check() != nil {
-			continue
+	entries, err := os.ReadDir(s.dir.path)
+	for _, e := range entries {
+		if err != nil {
+			break
 		}
-		if err := s.verify(ctx, key, &v); err != nil {
-			return v, err
+		name, joined := strings.CutSuffix(e.Name(), joinedSuffix)
+		switch key := blobstore.Key(name); {
+		case key.Check() != nil: // not a complete content
+		case joined:
+			err = s.verifyJoined(ctx, key, &v)
+		default:
+			err = s.verify(ctx, key, &v)
 		}
 	}
-	return v, s.dropJoined(len(v.Damaged) > 0)
+	return v, err
 }
 
 // verify reads one content. One that has gone meanwhile was evicted.
@@ -58,28 +59,22 @@ func (s *space) verify(ctx context.Context, key blobstore.Key, v *Verified) erro
 		return err
 	}
 	defer f.Close()
-	h := manifest.NewHasher()
-	n, err := io.CopyBuffer(h, &contextReader{ctx: ctx, r: f}, make([]byte, 4*blockSize))
+	sum, n, err := readSum(ctx, f)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	v.Blobs++
 	v.Bytes += n
-	if err != nil || string(h.Hash()) != key.Hash() { // what cannot be read is damaged, too
+	if err != nil || string(sum) != key.Hash() { // what cannot be read is damaged, too
 		v.Damaged = append(v.Damaged, key)
 		s.removeBlob(key, n)
 	}
 	return nil
 }
 
-// dropJoined removes all joined files, if that is called for.
-func (s *space) dropJoined(all bool) error {
-	if !all {
-		return nil
-	}
-	paths, err := filepath.Glob(filepath.Join(s.dir.path, "*"+joinedSuffix))
-	for _, path := range paths {
-		err = errors.Join(err, os.Remove(path))
-	}
-	return err
+// readSum reads r to its end, and returns the hash and the number of the bytes.
+func readSum(ctx context.Context, r io.Reader) (manifest.Hash, int64, error) {
+	h := manifest.NewHasher()
+	n, err := io.CopyBuffer(h, &contextReader{ctx: ctx, r: r}, make([]byte, 4*blockSize))
+	return h.Hash(), n, err
 }

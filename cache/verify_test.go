@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 )
@@ -9,24 +8,7 @@ import (
 func TestVerifyRemovesWhatIsDamaged(t *testing.T) {
 	dir, store, blobs := filled(t)
 	path := filepath.Join(dir, string(keyOf(blobs[1])))
-	st, err := os.Stat(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data[1000] ^= 1
-	if err := os.Chmod(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chtimes(path, st.ModTime(), st.ModTime()); err != nil { // as if the disk had done it
-		t.Fatal(err)
-	}
+	rot(t, path, 1000)
 	v, err := Verify(t.Context(), dir)
 	if err != nil || v.Blobs != 4 || v.Bytes != 4*64<<10 || len(v.Damaged) != 1 || v.Damaged[0] != keyOf(blobs[1]) {
 		t.Fatalf("%+v, %v", v, err)

@@ -162,25 +162,6 @@ func (n *node) watch(file *os.File) error {
 	return nil
 }
 
-// borrowable reports whether all of the content is in the data file, and nothing has
-// to be done when it is written to. It needs n.mu.
-func (n *node) borrowable(write bool) bool {
-	f := n.file
-	switch {
-	case f == nil || !f.data && !write:
-		return false
-	case f.limit > 0 && !f.written.Covers(extent.Range{End: f.limit}):
-		return false // the base shows through
-	case f.direct > 0:
-		return true
-	case n.mode != withoutPrivileges(n.mode):
-		return false // the first write takes the set-user-ID bit away
-	}
-	// All hashes are forgotten when somebody may write. Hashing one chunk again is
-	// cheap.
-	return len(f.hashes) <= 1
-}
-
 // ample reports whether there is ampleRoom.
 func (o *overlay) ample() bool {
 	var st unix.Statfs_t

@@ -40,8 +40,9 @@ type layering struct {
 // are open for writing, stay as they are and are reported. Who has a file open goes on
 // reading its old content: what is at the path is another file then.
 //
-// Each entry changes at once, but all of them do not. Rebase completes the work; when it does not come to that, the changes count as made here, and applying
-// the same diff again completes it.
+// Each entry changes at once, but all of them do not. Rebase completes the work; when it
+// does not come to that, the changes count as made here, and applying the same diff again
+// completes it.
 func (t *Tree) AddLayer(diff *manifest.SnapshotDiff, next *Base) (*Layered, error) {
 	if t.ov == nil {
 		return nil, unix.EROFS

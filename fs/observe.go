@@ -1,10 +1,6 @@
 package fs
 
-import (
-	"strings"
-
-	"github.com/snapfs/snapfs/manifest"
-)
+import "github.com/snapfs/snapfs/manifest"
 
 // Observe lets fn know of every read of a file that comes from the base: the inode, and
 // the range that was read, inside of the file. It is called before the tree is served,
@@ -28,13 +24,7 @@ func (b *Base) PathOf(ino Ino) string {
 
 // File returns the regular file at path, if there is one.
 func (b *Base) File(path string) (f manifest.File, ok bool) {
-	row := uint32(RootIno)
-	for name := range strings.SplitSeq(path, "/") {
-		if !b.isDir(row) {
-			return f, false
-		}
-		row = b.child(row, name)
-	}
+	row := b.find(path)
 	if row == 0 || b.rows[row].kind != rowFile {
 		return f, false
 	}

@@ -260,8 +260,8 @@ func (o *opData) applyNode(n *node) {
 	}
 }
 
-// opContent sets the whole content map of a file, but for an opStored: in the first records of a
-// compacted log, and when an unlinked file gets a name.
+// opContent sets the whole content map of a file, but for an opStored: in the first
+// records of a compacted log, and when an unlinked file gets a name.
 type opContent struct {
 	ino         Ino
 	row         uint32

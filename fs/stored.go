@@ -101,7 +101,7 @@ func (o *opStored) applyNode(n *node) {
 	}
 }
 
-// storedOp returns the op that makes s show through a file.
+// op returns the op that makes s show through a file.
 func (s *stored) op(ino Ino, mtime int64) *opStored {
 	o := &opStored{ino: ino, size: s.size, mtime: mtime, hashes: s.hashes}
 	if s.chunked {

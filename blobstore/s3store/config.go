@@ -165,7 +165,7 @@ func (c Config) httpClient() *awshttp.BuildableClient {
 
 // newClient returns the client for c, which has its defaults, and counts in retries what
 // is repeated.
-func (c Config) newClient(ctx context.Context, retries *tally) (*s3.Client, *identity, error) {
+func (c Config) newClient(ctx context.Context, retries *blobstore.Tally) (*s3.Client, *identity, error) {
 	cfg, err := c.loadAWS(ctx)
 	if err != nil {
 		return nil, nil, err

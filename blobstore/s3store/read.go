@@ -191,7 +191,7 @@ func (r *reader) resume(cause error) error {
 		return err
 	}
 	r.resumes++
-	r.s.retries.add(reason)
+	r.s.retries.Add(reason)
 	err := r.request()
 	if is(err, "PreconditionFailed") {
 		err = fmt.Errorf("%w: the object was replaced while it was read", blobstore.ErrUnavailable)

@@ -3,10 +3,8 @@ package s3store
 import (
 	"context"
 	"errors"
-	"maps"
 	"math/rand/v2"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,6 +13,8 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/middleware"
+
+	"github.com/snapfs/snapfs/blobstore"
 )
 
 // Why requests are repeated, in the words of blobstore.Retrier.
@@ -27,27 +27,8 @@ const (
 	credentials  = "credentials" // they had expired, and were renewed
 )
 
-// tally counts by reason.
-type tally struct {
-	mu sync.Mutex
-	m  map[string]int64
-}
-
-func (t *tally) add(reason string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.m == nil {
-		t.m = map[string]int64{}
-	}
-	t.m[reason]++
-}
-
 // Retries implements blobstore.Retrier.
-func (s *Store) Retries() map[string]int64 {
-	s.retries.mu.Lock()
-	defer s.retries.mu.Unlock()
-	return maps.Clone(s.retries.m)
-}
+func (s *Store) Retries() map[string]int64 { return s.retries.Counts() }
 
 // retryer decides about every repetition of a request, except for the resumption of
 // streams. Attempts are bounded by their number alone: the SDK's quota, shared by all
@@ -56,10 +37,10 @@ func (s *Store) Retries() map[string]int64 {
 // server has recovered. The waits end at MaxBackoff, so that recovery is noticed soon.
 type retryer struct {
 	aws.Retryer
-	retries *tally
+	retries *blobstore.Tally
 }
 
-func (c Config) retryer(attempts int, retries *tally) aws.Retryer {
+func (c Config) retryer(attempts int, retries *blobstore.Tally) aws.Retryer {
 	return retryer{retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
 		o.RateLimiter = ratelimit.None
@@ -71,7 +52,7 @@ func (c Config) retryer(attempts int, retries *tally) aws.Retryer {
 
 // RetryDelay implements aws.Retryer. It is called once for each repetition.
 func (r retryer) RetryDelay(attempt int, err error) (time.Duration, error) {
-	r.retries.add(reasonOf(err))
+	r.retries.Add(reasonOf(err))
 	return r.Retryer.RetryDelay(attempt, err)
 }
 

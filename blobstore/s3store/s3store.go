@@ -29,7 +29,7 @@ type Store struct {
 	cfg      Config
 	client   *s3.Client
 	identity *identity
-	retries  tally
+	retries  blobstore.Tally
 
 	bucketSeen    atomic.Bool // the bucket is known to exist
 	unconditional atomic.Bool // the server does not know If-None-Match

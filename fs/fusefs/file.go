@@ -76,6 +76,7 @@ func (f *FS) created(file *fs.File, a *fs.Attr, err error, in *fuse.CreateIn, ou
 	defer f.inodes.leave(x)
 	if err := f.admit(x, file, in.Flags, &out.OpenOut); err != nil {
 		file.Close()
+		f.tree.Forget(a.Ino, 1) // the kernel never hears of it
 		return status(err)
 	}
 	f.fillEntry(a, &out.EntryOut)

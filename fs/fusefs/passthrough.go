@@ -37,13 +37,14 @@ func (p *passthrough) start(conn *fuse.Server) {
 	case p.off != "":
 	case conn.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0:
 		p.off = "the kernel does not offer it; Linux 6.9 and later do"
-	case !mayPassThrough():
+	case !MayPassThrough():
 		p.off = "it needs the capability CAP_SYS_ADMIN, as root has"
 	}
 }
 
-// mayPassThrough reports whether the process has the capability.
-func mayPassThrough() bool {
+// MayPassThrough reports whether this process may let the kernel read and write local
+// files directly: it takes the capability CAP_SYS_ADMIN.
+func MayPassThrough() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0

@@ -14,6 +14,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
+
+	"github.com/snapfs/snapfs/fs/fusefs"
 )
 
 // Outcomes of checks.
@@ -103,14 +105,7 @@ func Passthrough() Check {
 	if err := unix.Uname(&uts); err != nil {
 		return Check{Name: "passthrough", Status: Warn, Detail: err.Error()}
 	}
-	return passthrough(unix.ByteSliceToString(uts.Release[:]), mayPassThrough())
-}
-
-// mayPassThrough reports whether this process has CAP_SYS_ADMIN.
-func mayPassThrough() bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	return unix.Capget(&header, &data[0]) == nil && data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+	return passthrough(unix.ByteSliceToString(uts.Release[:]), fusefs.MayPassThrough())
 }
 
 func passthrough(release string, capable bool) Check {
